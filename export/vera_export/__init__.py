@@ -1,0 +1,1 @@
+"""Training, export and checks of VerA's networks; the heavy side that needs torch."""

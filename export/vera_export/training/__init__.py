@@ -1,0 +1,1 @@
+"""Training of the networks: data, losses, one recipe per network."""
