@@ -1,0 +1,174 @@
+"""Joint inversion: latents of all photographs of a case, the identity code shared by all of them.
+
+Starts at the encoder and takes gradient steps with the exported generator, its exported gradient
+and the native loss and optimiser. Photographs go through the engines one by one, so that none
+depends on its neighbours except through the shared code.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vera import contract
+from vera.bundle import Bundle
+from vera.engines import Engines, Gradient, Tensor
+from vera.errors import EngineError
+from vera.faces import AlignedFace
+from vera.ops.adam_step import adam_state_for, adam_step
+from vera.ops.inversion_loss import LossBuffers, buffers_for, inversion_loss
+from vera.ops.inversion_target import LossWeights
+from vera.report import InversionReport
+from vera.target import Target, make_target
+
+_WEIGHTS = LossWeights(pixel=1.0, perceptual=1.0, segmentation=0.1, coarse=0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class InversionConfig:
+    """Settings of the inversion.
+
+    Attributes:
+        steps: Upper limit of gradient steps; 0 takes the encoder's latents.
+        learning_rate: Plateau of Adam's ramp. The encoder's start needs far less than the 0.1 that
+            is used from a mean latent.
+        weights: Of the terms of the loss.
+        regulariser: Weight of the pull towards the mean latent.
+        patience: Steps over which the loss must improve for the inversion to go on.
+        tolerance: By which share it must improve over them.
+    """
+
+    steps: int = 40
+    learning_rate: float = 0.05
+    weights: LossWeights = _WEIGHTS
+    regulariser: float = 0.001
+    patience: int = 8
+    tolerance: float = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inversion:
+    """The result of an inversion.
+
+    Attributes:
+        latents: float32 [n, 32, 64] of the smallest loss.
+        losses: Mean loss over the photographs before each step and at the end.
+    """
+
+    latents: Tensor
+    losses: tuple[float, ...]
+
+    @property
+    def report(self) -> InversionReport:
+        """Steps and losses, for the report."""
+        return InversionReport(
+            len(self.losses) - 1, round(self.losses[0], 5), round(min(self.losses), 5)
+        )
+
+
+def invert(
+    faces: Sequence[AlignedFace],
+    sizes: Sequence[tuple[int, ...]],
+    engines: Engines,
+    bundle: Bundle,
+    config: InversionConfig,
+    progress: Callable[[float], None],
+) -> Inversion:
+    """Finds the latents of one person's photographs.
+
+    Stops after ``config.steps`` steps, or earlier when the loss has improved by less than
+    ``tolerance`` over ``patience`` steps. A pure function of its arguments.
+
+    Args:
+        faces: The person's face in each photograph.
+        sizes: Height and width of each photograph.
+        engines: Runs the engines.
+        bundle: Weights of the features, and the mean latent.
+        config: Settings.
+        progress: Called with the done fraction.
+
+    Raises:
+        EngineError: An engine failed, or the loss is not finite.
+    """
+    targets = [
+        make_target(face, size, engines, bundle.feature_weights, config.weights)
+        for face, size in zip(faces, sizes, strict=True)
+    ]
+    latents = start(targets, engines)
+    objective = _Objective(targets, engines.gradient(), buffers_for(targets[0].constants))
+    state = adam_state_for(latents)
+    tie = tied_rows(len(targets))
+    losses: list[float] = []
+    best = latents.copy()
+    for step in range(1, config.steps + 2):
+        last = step > config.steps
+        loss, grad = objective.evaluate(latents, with_gradient=not last)
+        if not losses or loss < min(losses):
+            best[...] = latents
+        losses.append(loss)
+        progress(step / (config.steps + 1))
+        if last or settled(losses, config.patience, config.tolerance):
+            break
+        adam_step(
+            latents,
+            grad,
+            state,
+            step=step,
+            steps=config.steps,
+            learning_rate=config.learning_rate,
+            latent_mean=bundle.identities.mean,
+            regulariser=config.regulariser,
+            tie=tie,
+        )
+    return Inversion(best, tuple(losses))
+
+
+def start(targets: Sequence[Target], engines: Engines) -> Tensor:
+    """The encoder's latents [n, 32, 64], with the mean identity code in all of them."""
+    codes = [engines.run("encoder", crop=t.crop, labels=t.one_hot)["latent"] for t in targets]
+    latents = np.ascontiguousarray(np.concatenate(codes), np.float32)
+    identity = contract.high_level_row("identity")
+    latents[:, identity] = latents[:, identity].mean(0)
+    return latents
+
+
+def tied_rows(n: int) -> npt.NDArray[np.int32]:
+    """For ``adam_step``: identity rows follow the first photograph's, others themselves."""
+    tie = np.arange(n * contract.LATENT_ROWS, dtype=np.int32).reshape(n, contract.LATENT_ROWS)
+    identity = contract.high_level_row("identity")
+    tie[:, identity] = identity
+    return tie
+
+
+def settled(losses: Sequence[float], patience: int, tolerance: float) -> bool:
+    """Whether the last ``patience`` steps improved the best loss by less than ``tolerance``."""
+    if len(losses) <= patience:
+        return False
+    before = min(losses[:-patience])
+    return min(losses[-patience:]) > before * (1 - tolerance)
+
+
+class _Objective:
+    """Mean loss of a case and its gradient."""
+
+    def __init__(self, targets: Sequence[Target], gradient: Gradient, buffers: LossBuffers) -> None:
+        self._targets, self._gradient, self._buffers = targets, gradient, buffers
+
+    def evaluate(self, latents: Tensor, *, with_gradient: bool) -> tuple[float, Tensor]:
+        """Loss at ``latents`` [n, 32, 64], and its gradient (zeros if it is not wanted)."""
+        grad = np.zeros_like(latents)
+        total = 0.0
+        for i, target in enumerate(self._targets):
+            self._gradient.forward(latents[i : i + 1])
+            total += float(
+                inversion_loss(self._gradient.outputs, target.constants, self._buffers).sum()
+            )
+            if with_gradient:
+                grad[i] = self._gradient.backward(self._buffers.gradients)[0]
+        if not (np.isfinite(total) and np.isfinite(grad).all()):
+            raise EngineError(
+                "The inversion's loss or gradient is not finite; run vera check, or use another "
+                "bundle."
+            )
+        return total / len(self._targets), grad

@@ -1,0 +1,102 @@
+import json
+
+import numpy as np
+import pytest
+
+from vera import contract
+from vera.bundle import load_bundle, read_identities
+from vera.errors import BundleError
+
+
+def test_bundle_gives_engines_hashes_and_calibration(fake_bundle):
+    assert set(fake_bundle.engines) == set(contract.ENGINES)
+    assert all(len(digest) == 64 for digest in fake_bundle.hashes.values())
+    assert fake_bundle.gate.cosine_threshold == 0.8
+    assert [len(w) for w in fake_bundle.feature_weights] == [c for c, _ in contract.PERCEPTUAL_TAPS]
+    assert fake_bundle.identities.codes.shape == (40, 32, 64)
+    assert fake_bundle.identities.codes.dtype == np.float32
+
+
+def test_changed_engine_is_refused(bundle_folder):
+    (bundle_folder / "parser.onnx").write_bytes(b"other")
+    with pytest.raises(BundleError, match=r"parser\.onnx was changed or damaged"):
+        load_bundle(bundle_folder)
+
+
+def test_missing_engine_file_is_refused(bundle_folder):
+    (bundle_folder / "encoder.onnx").unlink()
+    with pytest.raises(BundleError, match=r"encoder\.onnx cannot be read"):
+        load_bundle(bundle_folder)
+
+
+def test_file_without_a_hash_is_refused(bundle_folder):
+    (bundle_folder / "parser.onnx.data").write_bytes(b"weights from elsewhere")
+    with pytest.raises(BundleError, match=r"no sha256 for parser\.onnx\.data"):
+        load_bundle(bundle_folder)
+
+
+def test_folder_without_manifest_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match=r"manifest\.json is missing"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_unreadable_manifest_is_refused(bundle_folder, text):
+    (bundle_folder / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        load_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"contract": 2}, "another contract"),
+        ({"resolution": 512}, "another resolution"),
+        ({"classes": ["skin"]}, "another classes"),
+        ({"latent": {"rows": 28, "width": 512}}, "another latent"),
+        ({"gate": {"cosine_threshold": 0.5}}, "lacks an entry"),
+        (
+            {"gate": {"cosine_threshold": 1.0, "false_accept_rate": 0.1, "calibration": ""}},
+            "must be a cosine",
+        ),
+        ({"feature_weights": [[1.0]] * 4}, "feature_weights must be"),
+        ({"engines": {}}, "lacks an entry"),
+        ({"files": None}, "lacks an entry"),
+    ],
+)
+def test_manifest_of_another_kind_is_refused(fakes, tmp_path, changes, said):
+    fakes.write_bundle(tmp_path / "other", **changes)
+    with pytest.raises(BundleError, match=said):
+        load_bundle(tmp_path / "other")
+
+
+def test_file_name_may_not_leave_the_bundle(bundle_folder):
+    path = bundle_folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["files"]["../secret"] = {"sha256": "0" * 64, "bytes": 1}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(BundleError, match="not a plain file name"):
+        load_bundle(bundle_folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"age": np.full(40, np.nan, np.float32)},
+        {"codes": np.zeros((40, 28, 512), np.float16)},
+        {"yaw": np.zeros(39, np.float32)},
+        {"mean": np.zeros((28, 64), np.float32)},
+    ],
+)
+def test_damaged_bank_of_people_is_refused(fakes, tmp_path, changes):
+    path = tmp_path / "identities.npz"
+    fakes.write_identities(path, **changes)
+    with pytest.raises(BundleError, match="bank of synthetic people must hold"):
+        read_identities(path)
+
+
+def test_bank_that_is_no_archive_is_refused(tmp_path):
+    path = tmp_path / "identities.npz"
+    path.write_bytes(b"nothing")
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_identities(path)

@@ -1,0 +1,130 @@
+"""The fitted crop: the photograph's light, its outline, and no second copy of a kept part."""
+
+import cv2
+import numpy as np
+import pytest
+
+from vera.colour import match_colour
+from vera.contract import CLASSES
+from vera.fit import fit_face
+from vera.grain import add_grain
+
+SKIN, MOUTH, HAIR, NECK = (CLASSES.index(n) for n in ("skin", "mouth", "hair", "neck"))
+
+
+def _labels(hairline: int = 60, width: int = 64, mouth: int = 186) -> np.ndarray:
+    labels = np.zeros((256, 256), np.uint8)
+    cv2.ellipse(labels, (128, 116), (92, 98), 0, 0, 360, HAIR, -1)
+    cv2.rectangle(labels, (0, 160), (255, 255), 0, -1)
+    cv2.ellipse(labels, (128, 146), (width, 82), 0, 0, 360, SKIN, -1)
+    labels[:hairline][labels[:hairline] == SKIN] = HAIR
+    cv2.ellipse(labels, (128, mouth), (28, 10), 0, 0, 360, MOUTH, -1)
+    return labels
+
+
+def _painted(labels: np.ndarray, skin: tuple[int, int, int], hair: int = 30) -> np.ndarray:
+    image = np.full((256, 256, 3), (90, 140, 90), np.uint8)
+    image[labels == SKIN] = skin
+    image[labels == HAIR] = hair
+    image[labels == MOUTH] = (170, 60, 70)
+    noise = np.random.default_rng(0).normal(0, 2, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def test_skin_gets_the_photographs_tone() -> None:
+    labels = _labels()
+    generated, original = _painted(labels, (215, 170, 150)), _painted(labels, (150, 105, 85))
+    matched = match_colour(generated, original, labels, labels)
+    assert matched.dtype == np.float32
+    assert np.abs(matched[labels == SKIN].mean(0) - (150, 105, 85)).max() < 4
+
+
+def test_skin_gets_the_photographs_direction_of_light() -> None:
+    labels = _labels()
+    generated = _painted(labels, (180, 140, 120))
+    light = np.linspace(0.75, 1.15, 256)[None, :, None]
+    original = np.clip(generated * light, 0, 255).astype(np.uint8)
+    matched = match_colour(generated, original, labels, labels)
+    left, right = (matched[120:170, x][labels[120:170, x] == SKIN].mean() for x in (80, 176))
+    wanted = original[120:170, 176].mean() - original[120:170, 80].mean()
+    assert right - left == pytest.approx(wanted, abs=4)
+
+
+def test_same_image_stays_as_it_is() -> None:
+    labels = _labels()
+    image = _painted(labels, (180, 140, 120))
+    assert np.abs(match_colour(image, image, labels, labels) - image).max() < 0.5
+
+
+def test_without_skin_the_colours_stay() -> None:
+    labels = _labels()
+    image, other = _painted(labels, (180, 140, 120)), _painted(labels, (90, 60, 50))
+    none = np.zeros_like(labels)
+    assert np.array_equal(match_colour(image, other, labels, none), image)
+
+
+def test_generated_hair_over_the_original_forehead_becomes_forehead() -> None:
+    original, generated = _labels(hairline=66), _labels(hairline=100)
+    tone = (180, 140, 120)
+    crop, mask = fit_face(_painted(generated, tone), generated, _painted(original, tone), original)
+    forehead = (original == SKIN) & (generated == HAIR)
+    assert forehead.sum() > 1000
+    assert (mask[forehead] > 0.4).mean() > 0.95
+    assert np.abs(crop[forehead] - tone).max() < 15
+
+
+def test_generated_background_takes_the_photographs() -> None:
+    original, generated = _labels(width=64), _labels(width=52)
+    tone = (180, 140, 120)
+    photo = _painted(original, tone)
+    photo[original == 0] = (200, 30, 220)
+    crop, _ = fit_face(_painted(generated, tone), generated, photo, original)
+    head = cv2.dilate((generated != 0).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    beside = (original == SKIN) & ~head  # its edge is soft
+    assert beside.sum() > 200
+    assert np.abs(crop[beside] - (200, 30, 220)).max() < 6
+
+
+def test_copy_of_the_kept_mouth_is_smoothed_away() -> None:
+    original, generated = _labels(mouth=186), _labels(mouth=194)
+    tone = (180, 140, 120)
+    arguments = (_painted(generated, tone), generated, _painted(original, tone), original)
+    with_copy, _ = fit_face(*arguments)
+    without, _ = fit_face(*arguments, kept_classes=(MOUTH,))
+    lips = generated == MOUTH
+    assert np.abs(with_copy[lips] - (170, 60, 70)).mean() < 20
+    assert np.abs(without[lips] - tone).mean() < 5
+
+
+def test_agreeing_outlines_leave_the_generated_face_alone() -> None:
+    labels = _labels()
+    image = _painted(labels, (180, 140, 120))
+    crop, mask = fit_face(image, labels, image, labels)
+    inner = cv2.erode(((mask > 0.5) & (labels == SKIN)).astype(np.uint8), np.ones((9, 9))) > 0
+    assert np.abs(crop[inner] - image[inner]).max() < 0.5
+
+
+def _noisy(sigma: float) -> np.ndarray:
+    noise = np.random.default_rng(1).normal(0, sigma, (120, 150, 1))
+    return np.clip(128 + noise, 0, 255).repeat(3, axis=2).round().astype(np.uint8)
+
+
+def test_grain_reaches_the_photographs_strength() -> None:
+    smooth = np.full((120, 150, 3), 128, np.uint8)
+    everywhere = np.ones((120, 150), bool)
+    grained = add_grain(smooth, _noisy(5), everywhere, seed=3)
+    assert grained.std() == pytest.approx(5, rel=0.1)
+    assert np.ptp(grained.astype(int), axis=2).max() == 0
+
+
+def test_no_grain_is_added_where_there_is_enough() -> None:
+    image = _noisy(6)
+    assert np.array_equal(add_grain(image, _noisy(3), np.ones((120, 150), bool), seed=3), image)
+
+
+def test_edges_of_the_photograph_do_not_count_as_grain() -> None:
+    smooth = np.full((120, 150, 3), 128, np.uint8)
+    striped = smooth.copy()
+    striped[:, ::30] = 0
+    grained = add_grain(smooth, striped, np.ones((120, 150), bool), seed=3)
+    assert grained.std() < 1.5

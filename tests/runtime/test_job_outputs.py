@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_anonymizer import FakeAnonymizer
+from PIL import Image
+
+from vera.cases import collect_cases
+from vera.job import JobConfig, run_job
+from vera.journal import JOURNAL_NAME, case_seed
+from vera.write import write_image
+
+_NAMES = ("jane_doe", "john_smith", "zoe_miller")
+
+
+def write_photo(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 10, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three cases: two photographs, one photograph, a photograph and a text that is none."""
+    cases = tmp_path / "patients"
+    write_photo(cases / _NAMES[0] / "before.png", 1)
+    write_photo(cases / _NAMES[0] / "after.png", 2)
+    write_photo(cases / _NAMES[1] / "front.png", 3)
+    write_photo(cases / _NAMES[2] / "front.png", 4)
+    (cases / _NAMES[2] / "torn.png").write_bytes(b"not an image")
+    return cases
+
+
+def run(folder: Path, out: Path, anonymizer: FakeAnonymizer | None = None, keep="none", **options):
+    anonymizer = anonymizer or FakeAnonymizer()
+    config = {"bundle": "b", "seed": 7, **options}
+    write = config.pop("write", write_image)
+    cases = collect_cases([folder], keep=keep, out=out)
+    summary = run_job(anonymizer, cases, JobConfig(out, **config), write=write)
+    return summary, anonymizer
+
+
+def outputs(out: Path) -> dict[str, bytes]:
+    """Everything but the journal, whose key is drawn anew."""
+    found = (path for path in out.rglob("*") if path.is_file() and path.name != JOURNAL_NAME)
+    return {str(path.relative_to(out)): path.read_bytes() for path in found}
+
+
+def test_cases_get_different_seeds_and_orders_do_not_matter(folder, tmp_path):
+    _, first = run(folder, tmp_path / "out")
+    seeds = [call["seed"] for call in first.calls]
+    assert len(set(seeds)) == 3
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    (folder / _NAMES[0]).rename(folder / "zzz")
+    _, second = run(folder, tmp_path / "again")
+    assert [call["seed"] for call in second.calls] == [*seeds[1:], seeds[0]]
+
+
+def test_case_seed_is_the_same_on_every_machine():
+    assert case_seed(7, [b"a", b"b"]) == 2576437965091645325
+    assert case_seed(7, [b"b", b"a"]) != case_seed(7, [b"a", b"b"])
+    assert case_seed(8, [b"a", b"b"]) != case_seed(7, [b"a", b"b"])
+
+
+def test_single_case_takes_the_seed_as_it_is(folder, tmp_path):
+    photos = sorted((folder / _NAMES[0]).iterdir())
+    anonymizer = FakeAnonymizer()
+    cases = collect_cases(photos, keep="none", out=tmp_path / "out")
+    run_job(anonymizer, cases, JobConfig(tmp_path / "out", "b", seed=7))
+    assert anonymizer.calls[0]["seed"] == 7
+    assert sorted(outputs(tmp_path / "out")) == [
+        "anon_1.json",
+        "anon_1.png",
+        "anon_2.json",
+        "anon_2.png",
+    ]
+
+
+def test_without_a_seed_none_is_invented_here(folder, tmp_path):
+    _, anonymizer = run(folder, tmp_path / "out", seed=None)
+    assert {call["seed"] for call in anonymizer.calls} == {None}
+
+
+def test_photos_done_one_by_one_do_not_replace_each_other(folder, tmp_path):
+    for photo in sorted(folder.rglob("front.png")):
+        cases = collect_cases([photo], keep="none", out=tmp_path)
+        run_job(FakeAnonymizer(), cases, JobConfig(tmp_path / "out", "b"))
+    assert {"anon_1.png", "anon_2.png"} < set(outputs(tmp_path / "out"))
+
+
+def test_random_names_have_no_order(folder, tmp_path):
+    run(folder, tmp_path / "out", names="random")
+    names = [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    assert len(names) == 3
+    assert all(len(name) == len("anon_") + 12 for name in names)
+
+
+def test_original_names_are_used_when_asked_for(folder, tmp_path):
+    run(folder, tmp_path / "out", names="original")
+    assert f"{_NAMES[0]}/before.png" in outputs(tmp_path / "out")
+
+
+def test_change_of_names_removes_the_files_of_the_old_names(folder, tmp_path):
+    run(folder, tmp_path / "out", names="original")
+    run(folder, tmp_path / "out", names="numbered")
+    assert not [name for name in outputs(tmp_path / "out") if _NAMES[0] in name]
+
+
+def test_original_names_never_replace_the_photo_itself(folder, tmp_path):
+    photo = folder / _NAMES[0] / "before.png"
+    content = photo.read_bytes()
+    cases = collect_cases([photo], keep="none", out=photo.parent)
+    run_job(FakeAnonymizer(), cases, JobConfig(photo.parent, "b", names="original"))
+    assert photo.read_bytes() == content
+    assert (photo.parent / "before_2.png").exists()
+
+
+def test_label_of_a_table_stays_inside_the_output(folder, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("case,photo\n../../x,jane_doe/before.png\n")
+    out = tmp_path / "deep" / "out"
+    cases = collect_cases([folder], keep="none", out=out, table=table)
+    run_job(FakeAnonymizer(), cases, JobConfig(out, "b", names="original"))
+    assert "_.._x/before.png" in outputs(out)
