@@ -9,7 +9,6 @@ namespace vera {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kCoarsestSweeps = 24;
 
 int64_t blocks(int64_t threads) {
   return (threads + kThreads - 1) / kThreads;
@@ -268,14 +267,15 @@ class Solver {
     for (int i = 0; i < kPoissonCudaCycles; ++i) cycle(0);
   }
 
-  void cycle(int index) const {
+  void cycle(int index, bool full = true) const {
     sweep(index);
     if (index + 1 == grid_.levels) {
-      for (int i = 0; i < kCoarsestSweeps; ++i) sweep(index);
+      for (int i = 0; i < kPoissonCoarsestSweeps; ++i) sweep(index);
       return;
     }
     descend(index);
-    cycle(index + 1);
+    cycle(index + 1, full);
+    if (full && index > 0) cycle(index + 1, false);
     ascend(index, true);
     sweep(index);
   }

@@ -5,6 +5,10 @@
 // (t photo, s generated). A missing neighbour (border of the photo, invalid pixel) is left out:
 // Neumann.
 //
+// Cycles. What each level's operator lacks multiplies over the levels: V-cycles diverge on a slit
+// of ten pixels in a face of 500, and go at half the pace elsewhere. F-cycles visit every level but
+// the first coarse one again with a V-cycle, which keeps the pace of two levels at little cost.
+//
 // Layout. A level is a red-black grid stored by colour, so that every loop has unit stride: pixel
 // (x, y) has colour (x + y) & 1 and lies at index x / 2 of its segment. A row holds six segments
 // (channel, colour). Aggregating 2 x 2 pixels maps index i of rows 2Y and 2Y + 1 to coarse column
@@ -18,7 +22,9 @@
 namespace vera {
 
 constexpr int kPoissonMaxLevels = 16;
-constexpr int kPoissonCudaCycles = 8;
+constexpr int kPoissonCudaCycles = 6;
+constexpr int kPoissonCoarsestSide = 4;  // cells; that level is solved by sweeps alone
+constexpr int kPoissonCoarsestSweeps = 16;
 constexpr int kPoissonPad =
     16;  // floats before a segment: room for index -1, and 64-byte alignment
 

@@ -288,7 +288,7 @@ int64_t poisson_layout(PoissonGrid* grid, int64_t width, int64_t height, Poisson
        w = (w + 1) / 2, h = (h + 1) / 2) {
     lay_out(&grid->level[grid->levels], w, h, grid->levels == 0, &space);
     ++grid->levels;
-    if (w <= 2 && h <= 2) break;
+    if (w <= kPoissonCoarsestSide && h <= kPoissonCoarsestSide) break;
   }
   grid->state_stride = (width + 2 + 63) / 64 * 64;
   grid->state = space.take<uint8_t>((height + 2) * grid->state_stride);

@@ -46,8 +46,11 @@ def _masks() -> dict[str, Bool]:
     corner[:100, :167] = True
     walls = np.ones((128, 128), bool)
     walls[4:125, 50] = walls[::4, 80] = False
+    mouth = ellipse(300, 300, 150, 150, 140, 140)
+    mouth[147:153, 60:240] = False  # V-cycles diverge on long slits in a large region
     return {
         "ellipse": whole,
+        "slit": mouth,
         "concave": concave,
         "holes": holes,
         "corner": corner,
