@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from vera.align import ARCFACE, crop_matrix, warp_to_crop
 from vera.errors import UsageError
 from vera.photo import read_photo
-
 from vera_export.models import embedder as embedders
 
 Float = npt.NDArray[np.float32]
@@ -35,10 +35,10 @@ class Calibration:
 
 @torch.no_grad()
 def calibrate(photographs: Path, weights: Path, false_accept_rate: float) -> Calibration:
-    """Reads the threshold at which ``false_accept_rate`` of impostor pairs would pass as one person.
+    """Reads the threshold at which ``false_accept_rate`` of impostor pairs pass as one person.
 
     Args:
-        photographs: Folder of photographs of different people, one each, and ``landmarks.json``: per
+        photographs: Folder of photographs of different people and ``landmarks.json``: per
             file ``points``, five points [5, 2] in pixels.
         weights: Folder with ``embedder.safetensors``.
         false_accept_rate: In (0, 1). A larger one gives a lower, stricter threshold.
@@ -50,7 +50,9 @@ def calibrate(photographs: Path, weights: Path, false_accept_rate: float) -> Cal
         raise UsageError(f"The false-accept rate must lie in (0, 1), got {false_accept_rate}.")
     listed = photographs / "landmarks.json"
     if not listed.is_file():
-        raise UsageError(f"{photographs} has no landmarks.json; it gives five points per photograph.")
+        raise UsageError(
+            f"{photographs} has no landmarks.json; it gives five points per photograph."
+        )
     points = json.loads(listed.read_text(encoding="utf-8"))
     model = embedders.load(weights / "embedder.safetensors").eval()
     faces = [_face(photographs / name, entry["points"]) for name, entry in sorted(points.items())]

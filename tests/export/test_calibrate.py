@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from vera.errors import UsageError
 
+from vera.errors import UsageError
 from vera_export.calibrate import calibrate, impostor_cosines
 from vera_export.models.embedder import Embedder, EmbedderConfig
 from vera_export.training.loop import write_weights

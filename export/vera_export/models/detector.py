@@ -6,7 +6,7 @@ arXiv 1904.07850); the five points beside the box follow RetinaFace (arXiv 1905.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,8 @@ class Detector(nn.Module):
         nn.init.normal_(self.answer.weight, std=0.01)
         with torch.no_grad():
             # Start at probability 0.01 (RetinaNet, arXiv 1708.02002), and e^1.5 cells wide.
-            self.answer.bias.copy_(torch.tensor([-4.6, 0, 0, 1.5, 1.5, *([0.0] * (2 * POINTS))]))
+            start = torch.tensor([-4.6, 0, 0, 1.5, 1.5, *([0.0] * (2 * POINTS))])
+            cast(Tensor, self.answer.bias).copy_(start)
 
     def raw(self, photo: Tensor) -> Tensor:
         """Undecoded map: what the training losses are written on.

@@ -81,4 +81,5 @@ class Discriminator(nn.Module):
     def forward(self, image: Tensor, parts: Tensor) -> Tensor:
         """Scores every patch."""
         x = self.image(nn.functional.pixel_unshuffle(image, 2)) + self.parts(parts)
-        return self.score(activate(self.last(x))).flatten(1).float()
+        scores: Tensor = self.score(activate(self.last(x)))
+        return scores.flatten(1).float()

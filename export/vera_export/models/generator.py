@@ -98,9 +98,9 @@ class Generator(nn.Module):
         self.register_buffer("has_depth", has_depth, persistent=False)
         inputs = self.position.shape[0]
         self.embed = nn.Parameter(torch.randn(width, inputs) / math.sqrt(inputs))
-        shape_reach = contract.HIGH_LEVEL
-        texture_reach = ("identity", "expression", "age")
-        reach = [shape_reach] * (cfg.base_layers + cfg.shape_layers)
+        shape_reach: tuple[str, ...] = contract.HIGH_LEVEL
+        texture_reach: tuple[str, ...] = ("identity", "expression", "age")
+        reach: list[tuple[str, ...]] = [shape_reach] * (cfg.base_layers + cfg.shape_layers)
         reach += [texture_reach] * cfg.texture_layers
         self.layers = nn.ModuleList(PartLayer(k, width, d, names) for names in reach)
         self.depth = nn.Parameter(torch.randn(k, 1, width) / math.sqrt(width))
