@@ -61,8 +61,9 @@ def fit_face(
     # New hair beside the face (over an old ear, say) is not the photograph's hair: that is
     # continued instead.
     beside = np.isin(generated_labels, _HAIR) & ~np.isin(original_labels, _FACE)
-    beyond = _grown(_large(beside | (generated_labels == _BACKGROUND)), 2)
-    beyond &= _grown(replaced, _BORDER) & ~np.isin(generated_labels, _FACE)
+    beyond = _grown(beside | _large(generated_labels == _BACKGROUND), 2)
+    # The outermost pixel of the new face is already mixed with what was generated beside it.
+    beyond &= _grown(replaced, _BORDER) & ~_shrunk(np.isin(generated_labels, _FACE), 1)
     scenery = _shrunk(np.isin(original_labels, (_BACKGROUND, *_HAIR)) & ~replaced, 1)
     return _continued(crop, original.astype(np.float32), scenery, beyond), mask
 

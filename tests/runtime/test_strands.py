@@ -1,0 +1,58 @@
+"""Hair of the photograph stays in front of the new skin; nothing else of the old face does."""
+
+import numpy as np
+import pytest
+from vera.align import Box
+from vera.contract import CLASSES
+from vera.strands import find_strands, strand_share
+
+SKIN, HAIR = CLASSES.index("skin"), CLASSES.index("hair")
+WHOLE = Box(0, 0, 256, 256)
+HERE = np.array([[1.0, 0, 0], [0, 1, 0]])
+
+
+@pytest.fixture
+def head() -> tuple[np.ndarray, np.ndarray]:
+    """Dark hair above row 80, light skin below, one dark strand down column 128 to row 90."""
+    labels = np.full((256, 256), SKIN, np.uint8)
+    labels[:80] = HAIR
+    image = np.where((labels == HAIR)[..., None], np.uint8(30), np.uint8(200))
+    image = np.repeat(image, 3, 2) if image.shape[2] == 1 else image
+    image[80:90, 127:130] = 30
+    return np.ascontiguousarray(image), labels
+
+
+def test_a_strand_below_the_hairline_is_kept_and_skin_beside_it_is_not(head) -> None:
+    image, labels = head
+    share = strand_share(image, find_strands(image, labels), HERE, WHOLE)
+    assert share[86, 128] > 0.5
+    assert share[86, 160] < 0.05
+
+
+def test_nothing_is_kept_away_from_the_hairline(head) -> None:
+    image, labels = head
+    image[150:170, 100:150] = 30  # a dark patch on the cheek is no hair
+    share = strand_share(image, find_strands(image, labels), HERE, WHOLE)
+    assert share[100:].max() == 0
+
+
+def test_without_hair_there_are_no_strands(head) -> None:
+    image, labels = head
+    assert find_strands(image, np.full_like(labels, SKIN)) is None
+
+
+def test_hair_of_the_colour_of_skin_keeps_only_the_softened_line(head) -> None:
+    image, labels = head
+    flat = np.full_like(image, 180)
+    share = strand_share(flat, find_strands(flat, labels), HERE, WHOLE)
+    assert share[86:].max() < 1e-6
+    assert 0 < share[80:86].max() < 1
+
+
+def test_a_part_of_the_photograph_gives_the_same_share(head) -> None:
+    image, labels = head
+    strands = find_strands(image, labels)
+    box = Box(40, 60, 200, 120)
+    part = strand_share(box.cut(image), strands, HERE, box)
+    whole = box.cut(strand_share(image, strands, HERE, WHOLE))
+    assert np.abs(part - whole).max() < 1e-5
