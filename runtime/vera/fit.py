@@ -58,14 +58,17 @@ def fit_face(
     hair = _large(np.isin(generated_labels, _HAIR)) & np.isin(original_labels, _FACE)
     foreign = _grown(hair, _BORDER) | doubled
     crop = _continued(crop, crop, _shrunk(skin, _BORDER) & ~foreign, foreign)
-    # New hair beside the face (over an old ear, say) is not the photograph's hair: that is
-    # continued instead.
-    beside = np.isin(generated_labels, _HAIR) & ~np.isin(original_labels, _FACE)
-    beyond = _grown(beside | _large(generated_labels == _BACKGROUND), 2)
+    near = _grown(replaced, _BORDER)
     # The outermost pixel of the new face is already mixed with what was generated beside it.
-    beyond &= _grown(replaced, _BORDER) & ~_shrunk(np.isin(generated_labels, _FACE), 1)
-    scenery = _shrunk(np.isin(original_labels, (_BACKGROUND, *_HAIR)) & ~replaced, 1)
-    return _continued(crop, original.astype(np.float32), scenery, beyond), mask
+    near &= ~_shrunk(np.isin(generated_labels, _FACE), 1)
+    photo, free = original.astype(np.float32), ~replaced
+    # New hair beside the face (over an old ear, say) is not the photograph's: that is continued.
+    beside = np.isin(generated_labels, _HAIR) & ~np.isin(original_labels, (*_FACE, *_HAIR))
+    scenery = np.isin(original_labels, (_BACKGROUND, *_HAIR)) & free
+    crop = _continued(crop, photo, _shrunk(scenery, 1), beside & near)
+    beyond = _grown(_large(generated_labels == _BACKGROUND), 2) & near
+    scenery = (original_labels == _BACKGROUND) & free
+    return _continued(crop, photo, _shrunk(scenery, 1), beyond), mask
 
 
 def _large(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -6,65 +6,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_case import WEIGHTS, make_case, make_labels, make_normal, make_outputs
 
-from vera.errors import ShapeError
 from vera.ops import (
     InversionTarget,
     LossWeights,
     buffers_for,
-    build_info,
     inversion_loss,
     prepare_target,
 )
 from vera.ops.inversion_loss import inversion_loss_reference
-
-# Odd sizes, both widths of a tile, and more channels than its copy holds.
-LAYERS = ((5, 31, 17), (64, 16, 16), (131, 9, 7), (1030, 2, 3))
-WEIGHTS = LossWeights(pixel=0.3, perceptual=1.2, segmentation=0.5, coarse=0.2, temperature=0.2)
-
-
-def _normal(seed: int, *shape: int, dtype: Any = np.float32) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def _uniform(seed: int, *shape: int, dtype: Any = np.float32) -> Any:
-    return np.random.default_rng(seed).random(shape).astype(dtype)
-
-
-def _labels(seed: int, *shape: int) -> Any:
-    labels = np.random.default_rng(seed).integers(0, 13, shape).astype(np.uint8)
-    labels[..., 0] = 255
-    return labels
-
-
-def _case(n: int = 2, dtype: Any = np.float32, weights: LossWeights = WEIGHTS) -> dict[str, Any]:
-    """Everything that `prepare_target` takes, and the outputs to compare with it."""
-    return {
-        "image": _normal(1, n, 3, 37, 41, dtype=dtype),
-        "features": [_normal(2 + i, n, *s, dtype=dtype) for i, s in enumerate(LAYERS)],
-        "feature_weights": [_uniform(10 + i, s[0], dtype=dtype) for i, s in enumerate(LAYERS)],
-        "labels": _labels(20, n, 19, 23),
-        "coarse_labels": _labels(21, n, 32, 32),
-        "class_weights": _uniform(22, 13, dtype=dtype),
-        "pixel_weight": _uniform(23, n, 37, 41, dtype=dtype),
-        "feature_pixel_weight": [
-            _uniform(30 + i, n, *s[1:], dtype=dtype) for i, s in enumerate(LAYERS)
-        ],
-        "label_weight": _uniform(24, n, 19, 23, dtype=dtype),
-        "weights": weights,
-    }
-
-
-def _outputs(n: int = 2, dtype: Any = np.float32) -> dict[str, Any]:
-    return {
-        "image": _normal(41, n, 3, 37, 41, dtype=dtype),
-        "segmentation": _normal(42, n, 13, 19, 23, dtype=dtype),
-        "depth": _normal(43, n, 13, 32, 32, dtype=dtype) * 3,
-        **{
-            f"feature_{i}": np.maximum(_normal(44 + i, n, *s, dtype=dtype), 0)
-            for i, s in enumerate(LAYERS)
-        },
-    }
 
 
 def _run(outputs: dict[str, Any], target: InversionTarget, threads: int = 0) -> tuple[Any, Any]:
@@ -87,11 +38,11 @@ def _assert_close(
 
 def test_float32_agrees_with_the_float64_reference() -> None:
     # 1e-6: one rounding of float32 is 6e-8, and a pixel sums up to 1030 channels.
-    _assert_close(_outputs(), prepare_target(**_case()), value=1e-6, gradient=1e-6)
+    _assert_close(make_outputs(), prepare_target(**make_case()), value=1e-6, gradient=1e-6)
 
 
 def test_float64_agrees_with_the_reference_to_the_last_digits() -> None:
-    outputs, target = _outputs(dtype=np.float64), prepare_target(**_case(dtype=np.float64))
+    outputs, target = make_outputs(dtype=np.float64), prepare_target(**make_case(dtype=np.float64))
     _assert_close(outputs, target, value=1e-12, gradient=1e-12)
 
 
@@ -99,14 +50,14 @@ def test_float64_agrees_with_the_reference_to_the_last_digits() -> None:
     "shape", [(1, 2, 1, 1), (1, 13, 1, 257), (3, 128, 16, 16), (1, 129, 8, 8), (2, 200, 33, 1)]
 )
 def test_any_shape_of_a_feature_layer_agrees_with_the_reference(shape: tuple[int, ...]) -> None:
-    target = prepare_target(features=[_normal(1, *shape)], weights=LossWeights(perceptual=1.0))
-    _assert_close({"feature_0": _normal(2, *shape)}, target, value=1e-6, gradient=1e-6)
+    target = prepare_target(features=[make_normal(1, *shape)], weights=LossWeights(perceptual=1.0))
+    _assert_close({"feature_0": make_normal(2, *shape)}, target, value=1e-6, gradient=1e-6)
 
 
 def test_large_aligned_planes_take_the_streaming_path_and_agree() -> None:
     shape = (1, 40, 256, 256)  # 10 MiB of gradient: past the limit for non-temporal stores
-    target = prepare_target(features=[_normal(1, *shape)], weights=LossWeights(perceptual=1.0))
-    _assert_close({"feature_0": _normal(2, *shape)}, target, value=1e-6, gradient=1e-6)
+    target = prepare_target(features=[make_normal(1, *shape)], weights=LossWeights(perceptual=1.0))
+    _assert_close({"feature_0": make_normal(2, *shape)}, target, value=1e-6, gradient=1e-6)
 
 
 def _torch_values(outputs: dict[str, torch.Tensor], case: dict[str, Any], sample: int) -> Any:
@@ -153,7 +104,7 @@ def _torch_values(outputs: dict[str, torch.Tensor], case: dict[str, Any], sample
 
 
 def test_values_and_gradients_agree_with_torch_and_the_formula_of_lpips() -> None:
-    case, outputs = _case(), _outputs()
+    case, outputs = make_case(), make_outputs()
     tensors = {name: torch.from_numpy(x).clone().requires_grad_() for name, x in outputs.items()}
     expected = torch.stack([_torch_values(tensors, case, sample) for sample in range(2)])
     expected.sum().backward()
@@ -168,11 +119,11 @@ def test_values_and_gradients_agree_with_torch_and_the_formula_of_lpips() -> Non
 
 
 def test_gradients_are_the_slope_of_the_values() -> None:
-    target = prepare_target(**_case(n=1, dtype=np.float64))
-    outputs = _outputs(n=1, dtype=np.float64)
+    target = prepare_target(**make_case(n=1, dtype=np.float64))
+    outputs = make_outputs(n=1, dtype=np.float64)
     _, gradients = _run(outputs, target)
     for name, x in outputs.items():
-        direction = _normal(7, *x.shape, dtype=np.float64) * (
+        direction = make_normal(7, *x.shape, dtype=np.float64) * (
             x != 0
         )  # stay off the kink at |x| = 0
         ends = [
@@ -183,9 +134,11 @@ def test_gradients_are_the_slope_of_the_values() -> None:
 
 
 def test_pixels_without_features_have_their_value_and_no_gradient() -> None:
-    x = _normal(1, 1, 8, 4, 4)
+    x = make_normal(1, 1, 8, 4, 4)
     x[:, :, 1, 2] = 0
-    target = prepare_target(features=[_normal(2, 1, 8, 4, 4)], weights=LossWeights(perceptual=1.0))
+    target = prepare_target(
+        features=[make_normal(2, 1, 8, 4, 4)], weights=LossWeights(perceptual=1.0)
+    )
     values, gradients = _run({"feature_0": x}, target)
     assert np.isfinite(values).all()
     assert (gradients["grad_feature_0"][0, :, 1, 2] == 0).all()
@@ -193,7 +146,7 @@ def test_pixels_without_features_have_their_value_and_no_gradient() -> None:
 
 
 def test_equal_features_cost_nothing() -> None:
-    x = _normal(1, 2, 48, 16, 16)
+    x = make_normal(1, 2, 48, 16, 16)
     target = prepare_target(features=[x], weights=LossWeights(perceptual=1.0))
     values, gradients = _run({"feature_0": x}, target)
     assert (np.abs(values) < 1e-13).all()
@@ -204,9 +157,9 @@ def test_equal_features_cost_nothing() -> None:
 @given(st.integers(2, 40), st.integers(1, 40), st.integers(0, 1000))
 def test_perceptual_gradient_is_orthogonal_to_the_features(c: int, side: int, seed: int) -> None:
     """The term does not change when a pixel's features are scaled."""
-    x = _normal(seed, 1, c, side, side)
+    x = make_normal(seed, 1, c, side, side)
     target = prepare_target(
-        features=[_normal(seed + 1, *x.shape)], weights=LossWeights(perceptual=1.0)
+        features=[make_normal(seed + 1, *x.shape)], weights=LossWeights(perceptual=1.0)
     )
     values, gradients = _run({"feature_0": x}, target)
     g = gradients["grad_feature_0"].astype(np.float64)
@@ -216,15 +169,15 @@ def test_perceptual_gradient_is_orthogonal_to_the_features(c: int, side: int, se
 
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_large_logits_neither_overflow_nor_lose_the_gradient(size: float) -> None:
-    z = _normal(1, 1, 13, 8, 8)
+    z = make_normal(1, 1, 13, 8, 8)
     z[:, 4] = size
-    target = prepare_target(labels=_labels(2, 1, 8, 8), weights=LossWeights(segmentation=1.0))
+    target = prepare_target(labels=make_labels(2, 1, 8, 8), weights=LossWeights(segmentation=1.0))
     _assert_close({"segmentation": z}, target, value=1e-6, gradient=1e-6)
 
 
 def test_cross_entropy_gradient_sums_to_zero_over_the_classes() -> None:
-    target = prepare_target(labels=_labels(2, 2, 33, 9), weights=LossWeights(segmentation=1.0))
-    _, gradients = _run({"segmentation": _normal(1, 2, 13, 33, 9) * 5}, target)
+    target = prepare_target(labels=make_labels(2, 2, 33, 9), weights=LossWeights(segmentation=1.0))
+    _, gradients = _run({"segmentation": make_normal(1, 2, 13, 33, 9) * 5}, target)
     g = gradients["grad_segmentation"]
     assert np.abs(g.sum(1)).max() < 1e-6 * np.abs(g).max()
 
@@ -248,10 +201,10 @@ def test_exponential_and_logarithm_are_exact_to_a_few_roundings() -> None:
 
 @pytest.mark.parametrize("left_out", ["pixel", "perceptual", "segmentation", "coarse"])
 def test_a_term_of_weight_zero_leaves_the_others_as_they_are(left_out: str) -> None:
-    outputs = _outputs()
-    everything, gradients = _run(outputs, prepare_target(**_case()))
+    outputs = make_outputs()
+    everything, gradients = _run(outputs, prepare_target(**make_case()))
     weights = LossWeights(**{**vars(WEIGHTS), left_out: 0.0})
-    values, remaining = _run(outputs, prepare_target(**_case(weights=weights)))
+    values, remaining = _run(outputs, prepare_target(**make_case(weights=weights)))
     column = ["pixel", "perceptual", "segmentation", "coarse"].index(left_out)
     assert (values[:, column] == 0).all()
     others = [i for i in range(4) if i != column]
@@ -263,24 +216,24 @@ def test_a_term_of_weight_zero_leaves_the_others_as_they_are(left_out: str) -> N
 
 
 def test_only_what_has_a_target_has_a_gradient() -> None:
-    target = prepare_target(image=_normal(1, 1, 3, 8, 8), weights=WEIGHTS)
-    values, gradients = _run({"image": _normal(2, 1, 3, 8, 8)}, target)
+    target = prepare_target(image=make_normal(1, 1, 3, 8, 8), weights=WEIGHTS)
+    values, gradients = _run({"image": make_normal(2, 1, 3, 8, 8)}, target)
     assert list(gradients) == ["grad_image"]
     assert (values[0, 1:] == 0).all()
 
 
 def test_an_empty_batch_has_no_values() -> None:
-    target = prepare_target(**_case(n=0))
-    values, gradients = _run(_outputs(n=0), target)
+    target = prepare_target(**make_case(n=0))
+    values, gradients = _run(make_outputs(n=0), target)
     assert values.shape == (0, 4)
     assert gradients["grad_image"].shape == (0, 3, 37, 41)
 
 
 def test_a_sample_without_weight_has_value_and_gradient_zero() -> None:
-    case = _case()
+    case = make_case()
     case["pixel_weight"][0] = 0
     case["labels"][0] = 255
-    values, gradients = _run(_outputs(), prepare_target(**case))
+    values, gradients = _run(make_outputs(), prepare_target(**case))
     assert values[0, 0] == values[0, 2] == 0
     assert values[1, 0] > 0
     assert (gradients["grad_image"][0] == 0).all()
@@ -288,7 +241,7 @@ def test_a_sample_without_weight_has_value_and_gradient_zero() -> None:
 
 
 def test_results_are_the_same_bits_for_any_number_of_threads() -> None:
-    outputs, target = _outputs(), prepare_target(**_case())
+    outputs, target = make_outputs(), prepare_target(**make_case())
     values, gradients = _run(outputs, target, threads=1)
     values = values.copy()
     for threads in (2, 3, 7):
@@ -298,7 +251,7 @@ def test_results_are_the_same_bits_for_any_number_of_threads() -> None:
 
 
 def test_results_are_the_same_bits_alone_and_in_a_batch() -> None:
-    case, outputs = _case(n=3), _outputs(n=3)
+    case, outputs = make_case(n=3), make_outputs(n=3)
     values, gradients = _run(outputs, prepare_target(**case))
 
     def alone(x: Any) -> Any:
@@ -314,7 +267,7 @@ def test_results_are_the_same_bits_alone_and_in_a_batch() -> None:
 
 
 def test_nan_stays_in_its_sample_and_pixel() -> None:
-    outputs, target = _outputs(), prepare_target(**_case())
+    outputs, target = make_outputs(), prepare_target(**make_case())
     _, clean = _run(outputs, target)
     broken = {key: x.copy() for key, x in outputs.items()}
     for x in broken.values():
@@ -331,7 +284,7 @@ def test_nan_stays_in_its_sample_and_pixel() -> None:
 
 
 def test_the_loop_allocates_nothing_and_rewrites_its_buffers() -> None:
-    outputs, target = _outputs(), prepare_target(**_case())
+    outputs, target = make_outputs(), prepare_target(**make_case())
     buffers = buffers_for(target)
     first = inversion_loss(outputs, target, buffers)
     kept = first.copy()
@@ -341,83 +294,17 @@ def test_the_loop_allocates_nothing_and_rewrites_its_buffers() -> None:
 
 
 def test_torch_tensors_come_in_by_the_same_door() -> None:
-    outputs, target = _outputs(), prepare_target(**_case())
+    outputs, target = make_outputs(), prepare_target(**make_case())
     values, _ = _run(outputs, target)
     again, _ = _run({k: torch.from_numpy(x) for k, x in outputs.items()}, target)
     assert (again == values).all()
 
 
 def test_read_only_outputs_are_read() -> None:
-    outputs, target = _outputs(), prepare_target(**_case())
+    outputs, target = make_outputs(), prepare_target(**make_case())
     for x in outputs.values():
         x.flags.writeable = False
     assert np.isfinite(_run(outputs, target)[0]).all()
-
-
-def test_wrong_arrays_are_named_in_one_sentence() -> None:
-    outputs, target = _outputs(), prepare_target(**_case())
-    image = outputs["image"]
-    buffers = buffers_for(target)
-
-    def call(**changed: Any) -> None:
-        inversion_loss({**outputs, **changed}, target, buffers)
-
-    with pytest.raises(ShapeError, match=r"`image` must be \[2, 3, 37, 41\].*got \[1, 3, 37, 41\]"):
-        call(image=image[:1])
-    with pytest.raises(ShapeError, match="`image` must be float32, got float64"):
-        call(image=image.astype(np.float64), depth=outputs["depth"].astype(np.float64))
-    with pytest.raises(ShapeError, match="`image` must be C-contiguous"):
-        call(image=np.asfortranarray(image))
-    with pytest.raises(ShapeError, match="`image` must be an array with __dlpack__"):
-        call(image=_Shaped(image.shape))
-    with pytest.raises(ShapeError, match="compares `image`, but the outputs only have"):
-        inversion_loss({}, target, buffers)
-    buffers.gradients["grad_image"].flags.writeable = False
-    with pytest.raises(ShapeError, match="`grad` is read-only"):
-        call()
-
-
-class _Shaped:
-    """Has a shape, but is no array."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"image": np.zeros((2, 3, 4, 4), np.uint8)}, "`image` must be float32"),
-        ({"coarse_labels": _labels(1, 1, 32, 32)}, "all targets must agree"),
-        ({"labels": np.full((2, 19, 23), 13, np.uint8)}, "Labels must be below 13"),
-        ({"labels": np.zeros((2, 19, 23), np.int64)}, "Labels must be uint8"),
-        ({"class_weights": np.ones(12, np.float32)}, r"`class_weights` must be \[13\]"),
-        ({"class_weights": -np.ones(13, np.float32)}, "at least 0"),
-        ({"pixel_weight": np.zeros((2, 4, 4), np.float32)}, "`pixel_weight` must be float32"),
-        ({"label_weight": np.zeros((2, 4, 4), np.float32)}, "`label_weight` must be"),
-    ],
-)
-def test_wrong_targets_are_refused(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(ShapeError, match=message):
-        prepare_target(**{**_case(), **changed})
-
-
-def test_a_target_of_nothing_is_refused() -> None:
-    with pytest.raises(ShapeError, match="got none"):
-        prepare_target(weights=WEIGHTS)
-
-
-@pytest.mark.parametrize("field", ["pixel", "perceptual", "segmentation", "coarse", "temperature"])
-def test_weights_out_of_range_are_refused(field: str) -> None:
-    with pytest.raises(ShapeError, match=field):
-        LossWeights(**{field: -1.0})
-
-
-def test_build_info_names_the_back_ends() -> None:
-    info = build_info()
-    assert info["cpu"] in ("x86-64", "x86-64-v3", "x86-64-v4", "aarch64", "generic")
-    assert info["openmp"] is True
-    assert info["cuda"] == bool(info["architectures"])
 
 
 @pytest.mark.needs_cuda
@@ -429,7 +316,7 @@ def test_cuda_agrees_with_the_reference_and_repeats_bit_for_bit() -> None:
             return [move(item) for item in x]
         return cupy.asarray(x) if isinstance(x, np.ndarray) else x
 
-    case, outputs = _case(), _outputs()
+    case, outputs = make_case(), make_outputs()
     target = prepare_target(**{key: move(x) for key, x in case.items()})
     on_device = {key: cupy.asarray(x) for key, x in outputs.items()}
     with cupy.cuda.Stream(non_blocking=True) as stream:

@@ -32,7 +32,7 @@ def test_mouth_is_the_photograph_and_the_eyes_are_not(result):
     photo = astronaut()
     assert result.report.kept.pixels_compared > 100
     assert result.report.kept.max_difference == 0
-    lips, eyes = (slice(139, 144), slice(212, 234)), (slice(98, 107), slice(197, 211))
+    lips, eyes = (slice(142, 150), slice(212, 236)), (slice(98, 107), slice(197, 211))
     assert np.array_equal(result.image[lips], photo[lips])
     assert (result.image[eyes] != photo[eyes]).any(2).mean() > 0.9
     assert np.array_equal(result.image[300:], photo[300:])
@@ -46,7 +46,7 @@ def test_same_seed_gives_the_same_bytes_in_a_new_process_state(result):
 def test_pair_of_one_person_stays_one_person(anonymizer):
     photo = astronaut()
     darker = (photo * 0.85).astype(np.uint8)
-    results = anonymizer.anonymize([photo, darker], **_SETTINGS)
+    results = anonymizer.anonymize([photo, darker], keep="mouth", seed=6)
     assert [r.report.verdict for r in results] == ["anonymized"] * 2, results[0].report.message
     for r in results:
         assert r.report.pair_cosines[0] > r.report.faces[0].threshold

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from vera.align import Box
 from vera.contract import CLASSES
 from vera.strands import find_strands, strand_share
