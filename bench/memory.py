@@ -1,6 +1,6 @@
 """Peak memory of anonymising one large photograph, in a process of its own.
 
-    python bench/memory.py [--megapixels 24] [--keep mouth]
+    python bench/memory.py [--megapixels 24] [--keep none]
 
 The photograph is scikit-image's astronaut, enlarged and extended to 3:2, so that the face is large
 too: the worst case for temporaries at the photograph's resolution. Prints one line of JSON.
@@ -49,7 +49,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--megapixels", type=float, default=24)
-    parser.add_argument("--keep", default="mouth")
+    parser.add_argument("--keep", default="none")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
