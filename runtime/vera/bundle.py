@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,7 @@ class Bundle:
 
 def embedded_bundle() -> Path:
     """Folder of the bundle inside the installed package."""
-    return Path(str(resources.files("vera"))) / "bundle"
+    return Path(__file__).parent / "bundle"
 
 
 def load_bundle(folder: Path | None = None) -> Bundle:

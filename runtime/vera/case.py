@@ -121,7 +121,9 @@ def _open(photo: Path | str | Image, keep: Keep, mask: Mask | None, pixel_limit:
         if isinstance(photo, np.ndarray):
             image, warnings = _checked(photo), tuple[str, ...]()
         else:
-            opened = read_photo(Path(photo), pixel_limit=pixel_limit)
+            # As a Path: the name in a message must be the very text that is taken out of it.
+            photo = Path(photo)
+            opened = read_photo(photo, pixel_limit=pixel_limit)
             image, warnings = opened.image, opened.warnings
     except PhotoError as error:
         told = _nameless(str(error), photo, "The photograph")

@@ -9,7 +9,7 @@ from vera import align, contract
 from vera.align import Box, Matrix
 from vera.detect import Face, Run, detect
 from vera.engines import Engines, Tensor
-from vera.errors import RefusedError
+from vera.errors import EngineError, RefusedError
 from vera.regions import probabilities, to_labels
 
 Image = npt.NDArray[np.uint8]
@@ -139,6 +139,8 @@ def embed(image: Image, points: npt.NDArray[np.float64], engines: Engines) -> Te
     matrix = align.crop_matrix(points, align.ARCFACE)
     face = align.to_tensor(align.warp_to_crop(image, matrix, contract.EMBEDDER_SIZE))
     embedding = engines.run("embedder", face=face)["embedding"][0]
+    if float(np.linalg.norm(embedding)) < 1e-6:
+        raise EngineError("The embedder gave an empty embedding; run vera check.")
     return np.asarray(embedding / max(float(np.linalg.norm(embedding)), 1e-6), np.float32)
 
 

@@ -22,6 +22,7 @@ from vera.output import Naming, OutputNames, locked, remove_outputs
 from vera.photo import PIXEL_LIMIT
 from vera.regions import Keep
 from vera.report import PhotoReport
+from vera.versions import __version__
 from vera.write import is_lossy, prepare_folder, remove_leftovers, write_image, write_text
 
 Progress = Callable[[str, float], None]
@@ -214,7 +215,7 @@ class _Job:
         # first.
         seen[contents] += 1
         key = self.journal.digest(*contents, b"%d" % seen[contents])
-        options = self.journal.digest(self._options(case).encode())
+        options = self.journal.digest(self._options(case, nested).encode())
         earlier = self.journal.find(key)
         if earlier and earlier.options == options and self._complete(earlier):
             return CaseOutcome(number, case, earlier.photos or (), True), key
@@ -233,7 +234,7 @@ class _Job:
             self.journal.add(Entry(key, options, self.config.names, stems, photos))
         return CaseOutcome(number, case, photos, False), key
 
-    def _options(self, case: ListedCase) -> str:
+    def _options(self, case: ListedCase, nested: bool) -> str:
         config = self.config
         masks = [Keep.parse(keep).mask for keep in case.keep]
         kept = [
@@ -241,7 +242,7 @@ class _Job:
             for keep, mask in zip(case.keep, masks, strict=True)
         ]
         chosen = (config.seed, config.faces, config.steps, config.pixel_limit, config.format)
-        return json.dumps([kept, config.bundle, config.names, *chosen])
+        return json.dumps([kept, config.bundle, config.names, *chosen, nested, __version__])
 
     def _complete(self, entry: Entry) -> bool:
         if entry.photos is None or self.config.overwrite:
@@ -287,6 +288,7 @@ class _Job:
         """Image first: a report without its image would claim more than there is."""
         report, image = self._path(stem, "json"), self._path(stem, self.config.format)
         if result.image is None or result.report.verdict != "anonymized":
+            remove_outputs(self.config.out, [stem], set())
             write_text(report, result.report.to_json() + "\n")
             return {report}
         self.write(image, result.image)

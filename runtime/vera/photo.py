@@ -138,6 +138,8 @@ def _decoded(path: Path, pixel_limit: int, notes: list[str]) -> Iterator["Image.
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # the whole text would name the file
     text = str(error).strip().splitlines()
     return text[0][:120] if text else type(error).__name__
 

@@ -20,7 +20,7 @@ from vera.errors import RefusedError
 from vera.faces import AlignedFace, detector, find_faces
 from vera.gate import check_face, check_kept, refusal
 from vera.inversion import InversionConfig, invert
-from vera.regions import kept_from_file, kept_mask
+from vera.regions import generated_mask, kept_from_file, kept_mask
 from vera.report import FaceReport, InversionReport, KeptReport, PhotoReport
 from vera.stopwatch import Stopwatch
 from vera.versions import bundle_report, library_versions
@@ -106,6 +106,12 @@ def _refusing(*works: _Work) -> Iterator[None]:
     except RefusedError as error:
         for work in works:
             work.refusal = error
+    except (ValueError, ArithmeticError, MemoryError) as error:
+        # One odd photograph must not stop a folder for good; a broken engine still does.
+        kind = type(error).__name__
+        told = f"The photograph could not be worked on ({kind}); use another copy of it."
+        for work in works:
+            work.refusal = RefusedError("failed", told)
 
 
 def _find(work: _Work, case: Case, engines: Engines) -> None:
@@ -121,6 +127,9 @@ def _find(work: _Work, case: Case, engines: Engines) -> None:
         else:
             part = kept_mask(patient.shares, photo.keep, patient.matrix, patient.box)
         patient.box.cut(work.kept)[...] = part
+        if photo.mask is not None:
+            work.kept |= photo.mask  # beyond the patient's crop, too: bystanders must not touch it
+        generated_mask(patient.labels, patient.labels)  # a face that is unclear refuses here, alone
 
 
 def _replace_patients(

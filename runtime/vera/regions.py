@@ -208,7 +208,7 @@ def generated_mask(
 
     original = np.isin(original_labels, REPLACED)
     front = np.isin(original_labels, _IN_FRONT)
-    face = _main_parts(_filled(original))
+    face = _main_parts(filled(original))
     if face.mean() < _SMALLEST_FACE:
         raise RefusedError(
             "face-unclear",
@@ -217,7 +217,7 @@ def generated_mask(
         )
     front &= ~face
     replaced = face | _main_parts(np.isin(generated_labels, REPLACED) & ~front & _near(face))
-    replaced = _filled(replaced)
+    replaced = filled(replaced)
     grown = cv2.dilate(replaced.astype(np.uint8), _disc(_DILATION)).astype(np.bool_)
     replaced |= grown & ~front
     _clear_border(replaced)
@@ -245,7 +245,7 @@ def _region(
             "mask file.",
         )
     share = _share_of(shares, classes)
-    whole = _filled(_without_specks(share >= 0.5))
+    whole = filled(_without_specks(share >= 0.5))
     around = cv2.dilate(whole.astype(np.uint8), _disc(2)).astype(np.bool_)
     share = np.where(around, np.where(whole, np.maximum(share, 0.5), share), 0.0)
     smooth = cv2.GaussianBlur(share.astype(np.float32), (0, 0), 0.8)
@@ -310,8 +310,8 @@ def _without_specks(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return large[numbers]
 
 
-def _filled(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """``mask`` with its small enclosed holes closed."""
+def filled(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """A mask [h, w] with its small enclosed holes closed."""
     numbers, sizes = _parts(~mask)
     small = sizes < _LARGEST_HOLE
     edge = np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vera.align import Box, Matrix, image_to_photo, mask_to_photo
 from vera.contract import CLASSES
+from vera.regions import REPLACED, filled
 from vera.strips import strips
 
 _HAIR = CLASSES.index("hair")
@@ -59,13 +60,14 @@ def find_strands(
     import cv2
 
     hair, skin = labels == _HAIR, labels == _SKIN
+    hair &= ~filled(np.isin(labels, REPLACED))  # specks inside the face are errors, not hair
     kernel = np.ones((2 * _SURE + 1, 2 * _SURE + 1), np.uint8)
     sure_hair, sure_skin = (cv2.erode(m.astype(np.uint8), kernel) for m in (hair, skin))
     if not sure_hair.any() or not sure_skin.any():
         return None
     distance = cv2.distanceTransform((~hair).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     band = np.clip(1.5 * (1 - distance / np.float32(_REACH)), 0, 1) * skin
-    band = cv2.GaussianBlur(band.astype(np.float32), (0, 0), 1.0)
+    band = cv2.GaussianBlur(band.astype(np.float32), (0, 0), 1.0) * skin
     colours, reached = [], np.ones(labels.shape, dtype=np.bool_)
     for sure in (sure_hair, sure_skin):
         weight = sure.astype(np.float32)
@@ -74,12 +76,14 @@ def find_strands(
         colour = blurred / np.maximum(total, 1e-6)[..., np.newaxis]
         colours.append(np.clip(np.rint(colour), 0, 255).astype(np.uint8))
         reached &= total > 1e-3
-    rim = np.clip(1 - distance / np.float32(_RIM), 0, 1) * skin
+    rim = (
+        cv2.GaussianBlur(np.clip(1 - distance / np.float32(_RIM), 0, 1) * skin, (0, 0), 0.8) * skin
+    )
     return Strands(
         colours[0],
         colours[1],
         np.asarray(band * reached, dtype=np.float32),
-        np.asarray(cv2.GaussianBlur(rim.astype(np.float32), (0, 0), 0.8), dtype=np.float32),
+        np.asarray(rim * reached, dtype=np.float32),
     )
 
 

@@ -33,6 +33,13 @@ def test_report_never_names_the_photograph(anonymizer, tmp_path, content):
     assert "jane_doe" not in report.to_json()
 
 
+@pytest.mark.parametrize("written", ["{0}/./jane_doe.png", "{0}//jane_doe.png"])
+def test_report_never_names_a_photograph_whose_path_is_written_oddly(anonymizer, tmp_path, written):
+    report = anonymizer.anonymize([written.format(tmp_path)], seed=1)[0].report
+    assert report.verdict == "refused"
+    assert "jane_doe" not in report.to_json()
+
+
 def test_report_never_names_the_mask(anonymizer, fakes, tmp_path):
     path = tmp_path / "jane_doe_mask.png"
     path.write_bytes(b"no image")

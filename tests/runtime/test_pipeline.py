@@ -54,6 +54,32 @@ def test_mask_of_an_array_is_kept(run, fakes):
     assert report.kept.pixels_compared == mask.sum()
 
 
+def test_mask_is_kept_beyond_the_crop_of_the_patient(run, fakes):
+    photo = fakes.draw_photo()
+    mask = np.zeros(photo.shape[:2], bool)
+    mask[:3, :3] = True
+    mask[150:170, 150:170] = True
+    result = run([photo], keep=mask)[0]
+    assert result[1].kept.pixels_compared == mask.sum()
+
+
+def test_photograph_that_cannot_be_worked_on_refuses_itself_only(run, fakes, fake_engines):
+    calls = fake_engines.calls
+    before = fake_engines.run
+
+    def odd_first(name, **inputs):
+        if name == "parser" and calls.count("parser") == 0:
+            calls.append("parser")
+            raise ValueError("jane_doe.png is odd")
+        return before(name, **inputs)
+
+    fake_engines.run = odd_first
+    first, second = (report for _, report in run([fakes.draw_photo(), fakes.draw_photo()]))
+    assert (first.verdict, first.reason) == ("refused", "failed")
+    assert "jane_doe" not in first.to_json()
+    assert second.verdict == "anonymized"
+
+
 def test_mask_of_another_size_refuses_its_photograph_only(run, fakes):
     photo = fakes.draw_photo()
     good = np.zeros(photo.shape[:2], bool)

@@ -57,3 +57,19 @@ def test_a_part_of_the_photograph_gives_the_same_share(head) -> None:
     part = strand_share(box.cut(image), strands, HERE, box)
     whole = box.cut(strand_share(image, strands, HERE, WHOLE))
     assert np.abs(part - whole).max() < 1e-5
+
+
+def test_specks_of_hair_inside_the_face_bring_nothing_back(head) -> None:
+    image, labels = head
+    labels[120:126, 100:106] = HAIR
+    image[110:135, 95:112] = 40
+    share = strand_share(image, find_strands(image, labels), HERE, WHOLE)
+    assert share[100:].max() == 0
+
+
+def test_brows_near_the_hairline_are_not_kept(head) -> None:
+    image, labels = head
+    brow = (slice(84, 88), slice(100, 120))
+    labels[brow], image[brow] = CLASSES.index("brow"), 30
+    share = strand_share(image, find_strands(image, labels), HERE, WHOLE)
+    assert share[brow].max() < 1e-6

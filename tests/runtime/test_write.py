@@ -171,7 +171,14 @@ def _raise_interrupt(*_: object) -> None:
 
 def test_forbidden_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forbidden = PermissionError(errno.EACCES, "Permission denied")
-    monkeypatch.setattr(Path, "open", _fails(forbidden))  # root may write everywhere
+    really = Path.open
+
+    def open_here(path: Path, *args: object, **options: object) -> object:
+        if path.is_relative_to(tmp_path):  # root may write everywhere
+            raise forbidden
+        return really(path, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", open_here)
     with pytest.raises(OutputError, match="may not be written; check its permissions"):
         write_image(tmp_path / "out.png", _image())
 
