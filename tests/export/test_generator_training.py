@@ -1,6 +1,9 @@
 """One step of each stage lowers its loss, on synthetic images and the tiny preset."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
 from vera import contract
@@ -14,7 +17,14 @@ from vera_export.training.adversarial import (
     swapped_fake,
 )
 from vera_export.training.batches import Batch, mirrored
-from vera_export.training.generator import Networks, Recipe, losses, swap_identity
+from vera_export.training.generator import (
+    Networks,
+    Recipe,
+    losses,
+    restore,
+    save,
+    swap_identity,
+)
 
 
 def blobs(n: int = 4) -> Batch:
@@ -90,3 +100,14 @@ def test_mirroring_changes_the_sign_of_yaw_and_roll_only() -> None:
     batch = blobs()
     batch.attributes["pose"][:] = torch.tensor([1.0, 2.0, 3.0])
     assert mirrored(batch).attributes["pose"][0].tolist() == [-1.0, 2.0, -3.0]
+
+
+@pytest.mark.parametrize("start", ["networks.safetensors", "."])
+def test_a_run_resumes_from_a_checkpoint_or_from_the_single_networks(
+    tmp_path: Path, start: str
+) -> None:
+    trained, fresh = Networks("tiny"), Networks("tiny")
+    save(trained, trained, tmp_path)
+    restore(fresh, tmp_path / start)
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, fresh.state_dict()[name]), name

@@ -22,6 +22,7 @@ from vera_export.training.generator import (
     Networks,
     Recipe,
     losses,
+    restore,
     sample_grid,
     save,
     swap_identity,
@@ -125,7 +126,7 @@ def train(
     critic = Discriminator(DiscriminatorConfig.tiny() if preset == "tiny" else None)
     out.mkdir(parents=True, exist_ok=True)
     if resume is not None:
-        nets.load_state_dict(load_file(resume))
+        restore(nets, resume)
         beside = resume.with_name("discriminator.safetensors")
         if beside.is_file():
             critic.load_state_dict(load_file(beside))

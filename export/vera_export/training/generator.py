@@ -113,7 +113,8 @@ def train(
         minutes: Wall-clock budget; the learning-rate schedule is a function of it.
         seed: Of every random draw.
         preset: ``default`` or ``tiny``.
-        resume: A ``networks.safetensors`` of an earlier run to start from.
+        resume: What to start from: a ``networks.safetensors`` of an earlier run, or a folder with
+            generator, encoder and mapping ``.safetensors``.
     """
     torch.manual_seed(seed)
     recipe = Recipe() if resume is None else Recipe.continued()
@@ -121,7 +122,7 @@ def train(
     teacher = Differentiable(teachers / "perceptual_squeezenet10.onnx", outputs=5)
     nets = Networks(preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if resume is not None:
-        nets.load_state_dict(load_file(resume))
+        restore(nets, resume)
     average = torch.optim.swa_utils.AveragedModel(
         nets, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.averaging)
     )
@@ -154,6 +155,15 @@ def train(
     summary["last"] = log[-1] if log else {}
     (out / "generator.json").write_text(json.dumps(summary, indent=1))
     return summary
+
+
+def restore(nets: Networks, resume: Path) -> None:
+    """Loads one checkpoint, or a folder that holds the three networks one by one."""
+    if resume.is_file():
+        nets.load_state_dict(load_file(resume))
+        return
+    for name in ("generator", "encoder", "mapping"):
+        nets.get_submodule(name).load_state_dict(load_file(resume / f"{name}.safetensors"))
 
 
 def save(nets: Networks, average: nn.Module, out: Path) -> None:
