@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vera.align import ARCFACE, crop_matrix, warp_to_crop
+from vera.align import ARCFACE, crop_matrix, to_tensor, warp_to_crop
 from vera.errors import UsageError
 from vera.photo import read_photo
-from vera_export.models import embedder as embedders
+from vera_export.registry import load_network
 
 Float = npt.NDArray[np.float32]
 # Fewer pairs do not show the tail that the threshold is read from.
@@ -54,9 +54,9 @@ def calibrate(photographs: Path, weights: Path, false_accept_rate: float) -> Cal
             f"{photographs} has no landmarks.json; it gives five points per photograph."
         )
     points = json.loads(listed.read_text(encoding="utf-8"))
-    model = embedders.load(weights / "embedder.safetensors").eval()
+    model = load_network(weights, "embedder")
     faces = [_face(photographs / name, entry["points"]) for name, entry in sorted(points.items())]
-    embeddings = model(torch.from_numpy(np.stack(faces))).numpy()
+    embeddings = model(torch.from_numpy(np.concatenate(faces))).numpy()
     cosines = impostor_cosines(embeddings)
     if len(cosines) < _FEWEST_PAIRS:
         raise UsageError(
@@ -76,4 +76,4 @@ def impostor_cosines(embeddings: Float) -> Float:
 def _face(path: Path, points: list[list[float]]) -> Float:
     image = read_photo(path).image
     crop = warp_to_crop(image, crop_matrix(np.asarray(points, np.float64), ARCFACE), ARCFACE.size)
-    return np.asarray(crop.transpose(2, 0, 1) / np.float32(127.5) - 1, dtype=np.float32)
+    return to_tensor(crop)

@@ -40,9 +40,10 @@ class AlignedFace:
         matrix: Photo pixels to pixels of the 256 px crop.
         box: The photo pixels that the crop covers.
         crop: uint8 [256, 256, 3].
+        picture: uint8 [s, s, 3], the same square at the generator's size, for the inversion.
         shares: float32 [13, 256, 256] class probabilities.
         labels: uint8 [256, 256].
-        embedding: float32 [128], unit length.
+        embedding: float32 [e], unit length.
         skin: float32 [3] mean CIE Lab of the skin.
         female: Score in [0, 1].
         age: Years.
@@ -54,6 +55,7 @@ class AlignedFace:
     matrix: Matrix
     box: Box
     crop: Image
+    picture: Image
     shares: Tensor
     labels: npt.NDArray[np.uint8]
     embedding: Tensor
@@ -85,14 +87,18 @@ def detector(engines: Engines) -> Run:
     return run
 
 
-def find_faces(image: Image, engines: Engines) -> list[AlignedFace]:
+def find_faces(image: Image, engines: Engines) -> tuple[list[AlignedFace], int]:
     """Faces of a photograph, aligned and described, the largest first.
+
+    Returns:
+        The faces, at least one, and how many detections were dropped because detector and parser
+        both doubt them.
 
     Raises:
         RefusedError: ``no-face``, or ``face-too-small`` if the largest one is.
     """
     found = detect(detector(engines), image)
-    aligned = (align_face(image, face, engines) for face in found)
+    aligned = [align_face(image, face, engines) for face in found]
     faces = [face for face in aligned if face.confirmed]
     if not faces:
         raise RefusedError(
@@ -107,7 +113,7 @@ def find_faces(image: Image, engines: Engines) -> list[AlignedFace]:
             "use "
             "the photograph at its original size.",
         )
-    return faces
+    return faces, len(aligned) - len(faces)
 
 
 def align_face(image: Image, found: Face, engines: Engines) -> AlignedFace:
@@ -115,7 +121,8 @@ def align_face(image: Image, found: Face, engines: Engines) -> AlignedFace:
     points, attributes = _refine(image, found, engines)
     matrix = align.crop_matrix(points)
     crop = align.warp_to_crop(image, matrix, contract.CROP_SIZE)
-    logits = engines.run("parser", crop=align.to_tensor(crop))["logits"]
+    seen = _at_size(image, points, crop, engines.layout.parser)
+    logits = engines.run("parser", crop=align.to_tensor(seen))["logits"]
     shares = probabilities(logits)
     labels = to_labels(shares)
     return AlignedFace(
@@ -124,6 +131,7 @@ def align_face(image: Image, found: Face, engines: Engines) -> AlignedFace:
         matrix=matrix,
         box=align.photo_box(matrix, contract.CROP_SIZE, image.shape),
         crop=crop,
+        picture=_at_size(image, points, crop, engines.layout.image),
         shares=shares,
         labels=labels,
         embedding=embed(image, points, engines),
@@ -134,8 +142,15 @@ def align_face(image: Image, found: Face, engines: Engines) -> AlignedFace:
     )
 
 
+def _at_size(image: Image, points: npt.NDArray[np.float64], crop: Image, size: int) -> Image:
+    """The square of ``crop`` at another size, taken from the photograph again."""
+    if size == contract.CROP_SIZE:
+        return crop
+    return align.warp_to_crop(image, align.crop_matrix(points, size=size), size)
+
+
 def embed(image: Image, points: npt.NDArray[np.float64], engines: Engines) -> Tensor:
-    """Identity embedding [128], unit length, of the face with these points."""
+    """Identity embedding [e], unit length, of the face with these points."""
     matrix = align.crop_matrix(points, align.ARCFACE)
     face = align.to_tensor(align.warp_to_crop(image, matrix, contract.EMBEDDER_SIZE))
     embedding = engines.run("embedder", face=face)["embedding"][0]
@@ -151,7 +166,7 @@ def skin_colour(crop: Image, labels: npt.NDArray[np.uint8]) -> Tensor:
     lab = cv2.cvtColor(crop.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2Lab)
     skin = lab[labels == _SKIN]
     if not len(skin):
-        middle = contract.CROP_SIZE // 4
+        middle = len(crop) // 4
         skin = lab[middle:-middle, middle:-middle].reshape(-1, 3)
     return np.asarray(skin.mean(0), np.float32)
 

@@ -223,13 +223,12 @@ class _Job:
             stems = earlier.stems
         else:
             stems = self.names.take(case, number, nested)
-        entry = Entry(key, options, self.config.names, stems)
-        stale = (earlier.stems if earlier else ()) + stems
-        self.journal.add(entry)
+        self.journal.add(Entry(key, options, self.config.names, stems))
+        stale = self.journal.stems_of(key)
         seed = self.config.seed
         if nested and seed is not None:
             seed = case_seed(seed, contents)
-        photos = self._anonymize(case, stems, seed, set(stale), progress)
+        photos = self._anonymize(case, stems, seed, stale, progress)
         if b"" not in contents:  # a file that could not be read may be readable next time
             self.journal.add(Entry(key, options, self.config.names, stems, photos))
         return CaseOutcome(number, case, photos, False), key

@@ -74,7 +74,10 @@ class Journal:
         """Hold what was read; use :meth:`open`."""
         self._path = path
         self._key = key
-        self._entries = {entry.case: entry for entry in entries}
+        self._entries: dict[str, Entry] = {}
+        self._stems: dict[str, set[str]] = {}
+        for entry in entries:
+            self._remember(entry)
 
     @classmethod
     def open(cls, folder: Path) -> "Journal":
@@ -117,7 +120,11 @@ class Journal:
 
     def stems(self) -> set[str]:
         """All output names that are taken."""
-        return {stem for entry in self._entries.values() for stem in entry.stems}
+        return set().union(*self._stems.values())
+
+    def stems_of(self, case: str) -> set[str]:
+        """Names under which files of a case may lie: of its last finished run and all after it."""
+        return set(self._stems.get(case, ()))
 
     def others(self, cases: Iterable[str]) -> int:
         """How many cases are in the journal beside ``cases``."""
@@ -139,6 +146,12 @@ class Journal:
                 f"The journal '{self._path}' cannot be written ({error.strerror}); free some space "
                 "or check its permissions, then run again."
             ) from error
+        self._remember(entry)
+
+    def _remember(self, entry: Entry) -> None:
+        if entry.photos is not None:  # finished: files under earlier names have been deleted
+            self._stems[entry.case] = set()
+        self._stems.setdefault(entry.case, set()).update(entry.stems)
         self._entries[entry.case] = entry
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from vera.bundle import Bundle
 from vera.case import Case, CasePhoto
+from vera.contract import CROP_SIZE
 from vera.detect import detect
 from vera.draw import Drawn, Subject, draw_faces
 from vera.engines import Engines
@@ -20,7 +21,7 @@ from vera.errors import RefusedError
 from vera.faces import AlignedFace, detector, find_faces
 from vera.gate import check_face, check_kept, refusal
 from vera.inversion import InversionConfig, invert
-from vera.regions import generated_mask, kept_from_file, kept_mask
+from vera.regions import kept_from_file, kept_mask, require_face
 from vera.report import FaceReport, InversionReport, KeptReport, PhotoReport
 from vera.stopwatch import Stopwatch
 from vera.versions import bundle_report, library_versions
@@ -32,7 +33,7 @@ Progress = Callable[[str, float], None]
 _FOUND, _INVERTED, _DRAWN = 0.1, 0.75, 0.9
 
 # A bystander's inversion keeps only the light and the pose, for which few steps are enough.
-_BYSTANDER_STEPS = 8
+_BYSTANDER_SHARE = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +118,9 @@ def _refusing(*works: _Work) -> Iterator[None]:
 def _find(work: _Work, case: Case, engines: Engines) -> None:
     """Finds and describes the faces, and settles what is kept."""
     with work.watch.stage("find"):
-        work.faces = find_faces(work.image, engines)
+        work.faces, doubted = find_faces(work.image, engines)
+        if doubted:
+            work.warnings.append(f"Detections that may be faces left as they are: {doubted}.")
         if case.faces == "largest" and len(work.faces) > 1:
             work.warnings.append(f"Smaller faces left as they are: {len(work.faces) - 1}.")
             work.faces = work.faces[:1]
@@ -129,14 +132,14 @@ def _find(work: _Work, case: Case, engines: Engines) -> None:
         patient.box.cut(work.kept)[...] = part
         if photo.mask is not None:
             work.kept |= photo.mask  # beyond the patient's crop, too: bystanders must not touch it
-        generated_mask(patient.labels, patient.labels)  # a face that is unclear refuses here, alone
+        require_face(patient.labels)  # a face that is unclear refuses here, alone
 
 
 def _replace_patients(
     works: list[_Work], case: Case, engines: Engines, bundle: Bundle, progress: Progress
 ) -> None:
     """Inverts the largest faces jointly and gives them one new identity."""
-    config = InversionConfig() if case.steps is None else InversionConfig(steps=case.steps)
+    config = InversionConfig.suited(bundle, case.steps)
     watch = Stopwatch()
 
     def step(done: float) -> None:
@@ -155,6 +158,9 @@ def _replace_patients(
     subjects = [
         Subject(work.image, work.faces[0], work.kept, work.photo.keep.classes) for work in works
     ]
+    if "refiner" not in bundle.engines and bundle.layout.image <= CROP_SIZE:
+        for work in works:
+            work.warnings.append("The bundle has no refiner: the new face is as sharp as its crop.")
     with _refusing(*works), watch.stage("draw"):
         drawn = draw_faces(subjects, inversion.latents, (case.seed,), engines, bundle)
         for work, result in zip(works, drawn, strict=True):
@@ -168,7 +174,8 @@ def _replace_bystanders(
     work: _Work, seed: tuple[int, int], engines: Engines, bundle: Bundle
 ) -> None:
     """Gives every other face of a photograph a person of its own."""
-    config = InversionConfig(steps=_BYSTANDER_STEPS)
+    suited = InversionConfig.suited(bundle)
+    config = replace(suited, steps=suited.steps // _BYSTANDER_SHARE)
     size = work.image.shape[:2]
     for i, face in enumerate(work.faces[1:], start=1):
         with work.watch.stage("bystanders"):

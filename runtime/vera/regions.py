@@ -188,6 +188,24 @@ def kept_from_file(
     return kept
 
 
+def require_face(
+    labels: npt.NDArray[np.uint8],  # [s, s]
+) -> npt.NDArray[np.bool_]:  # [s, s]
+    """The part map's own face, without its holes and without a neighbour's.
+
+    Raises:
+        RefusedError: ``face-unclear``: hardly any face in the part map.
+    """
+    face = _main_parts(filled(np.isin(labels, REPLACED)))
+    if face.mean() < _SMALLEST_FACE:
+        raise RefusedError(
+            "face-unclear",
+            "The parts of the face could not be told apart; use a sharper or less covered "
+            "photograph.",
+        )
+    return face
+
+
 def generated_mask(
     original_labels: npt.NDArray[np.uint8],  # [s, s]
     generated_labels: npt.NDArray[np.uint8],  # [s, s]
@@ -202,20 +220,12 @@ def generated_mask(
         float32 in [0, 1] with a soft edge; cut it at one half after resampling.
 
     Raises:
-        RefusedError: ``face-unclear``: hardly any face in the part map of the photograph.
+        RefusedError: ``face-unclear``, see :func:`require_face`.
     """
     import cv2
 
-    original = np.isin(original_labels, REPLACED)
-    front = np.isin(original_labels, _IN_FRONT)
-    face = _main_parts(filled(original))
-    if face.mean() < _SMALLEST_FACE:
-        raise RefusedError(
-            "face-unclear",
-            "The parts of the face could not be told apart; use a sharper or less covered "
-            "photograph.",
-        )
-    front &= ~face
+    face = require_face(original_labels)
+    front = np.isin(original_labels, _IN_FRONT) & ~face
     replaced = face | _main_parts(np.isin(generated_labels, REPLACED) & ~front & _near(face))
     replaced = filled(replaced)
     grown = cv2.dilate(replaced.astype(np.uint8), _disc(_DILATION)).astype(np.bool_)

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from job_folder import write_cases
+from PIL import Image
 
 from vera import contract
 from vera.align import FFHQ, crop_matrix, to_image
@@ -105,6 +107,8 @@ class FakeEngines:
         faces: The faces that the detector finds, (scale, left, top) each.
         overrides: By engine name a function of its inputs that replaces it.
     """
+
+    layout = contract.DEFAULT
 
     def __init__(self, faces=((0.9, 40.0, 50.0),), side: int = PHOTO_SIDE) -> None:
         self.faces, self.side = faces, side
@@ -203,6 +207,12 @@ class FakeEngines:
         outputs = self.render(latent)
         return {key: outputs[key] for key in ("image", "segmentation")}
 
+    def _refiner(self, image, mask):
+        """Brighter by 8 grey levels where it may change something."""
+        crop = np.concatenate([image, mask], 1)
+        larger = np.repeat(np.repeat(crop, 2, 2), 2, 3)
+        return {"refined": larger[:, :3] + larger[:, 3:] * np.float32(8 / 127.5)}
+
 
 def _pool(planes: np.ndarray, side: int) -> np.ndarray:
     step = planes.shape[-1] // side
@@ -270,6 +280,26 @@ def fakes() -> SimpleNamespace:
         write_bundle=write_bundle,
         write_identities=write_identities,
     )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of three cases, see ``job_folder.write_cases``."""
+    return write_cases(tmp_path / "patients")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A file with a drawn face and a name that must not be told."""
+    path = tmp_path / "jane_doe.png"
+    Image.fromarray(draw_photo()).save(path)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An output folder that does not exist yet."""
+    return tmp_path / "out"
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import anonymize, images
 from fake_anonymizer import FakeAnonymizer
 from PIL import Image
 
@@ -17,30 +18,6 @@ from vera.cli import main
 from vera.errors import EngineError
 
 _FAKES = Path(__file__).parents[1] / "fakes"
-
-
-@pytest.fixture
-def photo(tmp_path, fakes) -> Path:
-    path = tmp_path / "jane_doe.png"
-    Image.fromarray(fakes.draw_photo()).save(path)
-    return path
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-def fake(bundle, threads):
-    return FakeAnonymizer(bundle, threads=threads)
-
-
-def anonymize(*arguments: object, open_anonymizer=fake) -> int:
-    return main(["anonymize", *map(str, arguments)], open_anonymizer=open_anonymizer)
-
-
-def images(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.suffix in (".png", ".jpg")]
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_anonymizer import FakeAnonymizer
+from command_line import anonymize, images
 from PIL import Image
 
 from vera.anonymizer import Result
 from vera.case import open_case
-from vera.cli import main
 from vera.pipeline import anonymize_case
 
 
@@ -33,30 +31,6 @@ class DrawnAnonymizer:
 def drawn(fake_bundle, fake_engines):
     """Opens an anonymizer for drawn photographs, whatever the arguments."""
     return lambda bundle, threads: DrawnAnonymizer(fake_bundle, fake_engines)
-
-
-@pytest.fixture
-def photo(tmp_path, fakes) -> Path:
-    path = tmp_path / "jane_doe.png"
-    Image.fromarray(fakes.draw_photo()).save(path)
-    return path
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-def fake(bundle, threads):
-    return FakeAnonymizer(bundle, threads=threads)
-
-
-def anonymize(*arguments: object, open_anonymizer=fake) -> int:
-    return main(["anonymize", *map(str, arguments)], open_anonymizer=open_anonymizer)
-
-
-def images(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.suffix in (".png", ".jpg")]
 
 
 def test_photo_in_photo_out_and_the_mouth_is_the_photograph(photo, out, drawn, capsys):

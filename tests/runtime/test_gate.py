@@ -14,7 +14,7 @@ def photo(fakes):
 
 @pytest.fixture
 def face(photo, fake_engines):
-    return find_faces(photo, fake_engines)[0]
+    return find_faces(photo, fake_engines)[0][0]
 
 
 def test_unchanged_photograph_has_cosine_one(photo, face, fake_engines):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_anonymizer import FakeAnonymizer
+from job_folder import NAMES, fail_at, outputs, run, write_photo
 from PIL import Image
 
 from vera.cases import collect_cases
@@ -20,49 +21,6 @@ from vera.journal import JOURNAL_NAME, Journal
 from vera.write import write_image
 
 _FAKES = Path(__file__).parents[1] / "fakes"
-_NAMES = ("jane_doe", "john_smith", "zoe_miller")
-
-
-def write_photo(path: Path, seed: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (12, 10, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three cases: two photographs, one photograph, a photograph and a text that is none."""
-    cases = tmp_path / "patients"
-    write_photo(cases / _NAMES[0] / "before.png", 1)
-    write_photo(cases / _NAMES[0] / "after.png", 2)
-    write_photo(cases / _NAMES[1] / "front.png", 3)
-    write_photo(cases / _NAMES[2] / "front.png", 4)
-    (cases / _NAMES[2] / "torn.png").write_bytes(b"not an image")
-    return cases
-
-
-def run(folder: Path, out: Path, anonymizer: FakeAnonymizer | None = None, keep="none", **options):
-    anonymizer = anonymizer or FakeAnonymizer()
-    config = {"bundle": "b", "seed": 7, **options}
-    write = config.pop("write", write_image)
-    cases = collect_cases([folder], keep=keep, out=out)
-    summary = run_job(anonymizer, cases, JobConfig(out, **config), write=write)
-    return summary, anonymizer
-
-
-def outputs(out: Path) -> dict[str, bytes]:
-    """Everything but the journal, whose key is drawn anew."""
-    found = (path for path in out.rglob("*") if path.is_file() and path.name != JOURNAL_NAME)
-    return {str(path.relative_to(out)): path.read_bytes() for path in found}
-
-
-def fail_at(number: int, error: BaseException):
-    def before(call: int) -> None:
-        if call == number:
-            raise error
-
-    return before
 
 
 def test_every_photo_gets_an_image_and_a_report_or_a_reason(folder, tmp_path):
@@ -88,7 +46,7 @@ def test_nothing_in_the_output_names_anybody(folder, tmp_path):
     run(folder, tmp_path / "out")
     for path in (tmp_path / "out").rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
-        for word in (*_NAMES, "patients", "before", "after", "front", "torn"):
+        for word in (*NAMES, "patients", "before", "after", "front", "torn"):
             assert word not in path.name
             assert word.encode() not in content
 
@@ -123,7 +81,7 @@ def test_run_after_a_failure_in_the_middle_does_the_rest_only(folder, tmp_path, 
         run(folder, out, FakeAnonymizer(before=fail_at(2, error)))
     assert sorted(outputs(out))[:4] == sorted(outputs(out))
     _, anonymizer = run(folder, out)
-    assert [call["photos"][0].parent.name for call in anonymizer.calls] == list(_NAMES[1:])
+    assert [call["photos"][0].parent.name for call in anonymizer.calls] == list(NAMES[1:])
     run(folder, tmp_path / "at once")
     assert outputs(out) == outputs(tmp_path / "at once")
 
@@ -229,7 +187,7 @@ def test_overwrite_does_everything_again(folder, tmp_path):
 
 def test_changed_photo_is_a_new_case_and_the_old_one_is_left_alone(folder, tmp_path):
     run(folder, tmp_path / "out")
-    write_photo(folder / _NAMES[1] / "front.png", 30)
+    write_photo(folder / NAMES[1] / "front.png", 30)
     summary, anonymizer = run(folder, tmp_path / "out")
     assert len(anonymizer.calls) == 1
     assert summary.others == 1
@@ -246,7 +204,7 @@ def test_deleted_output_is_done_again(folder, tmp_path):
 
 def test_renamed_folders_are_not_done_again(folder, tmp_path):
     run(folder, tmp_path / "out")
-    (folder / _NAMES[0]).rename(folder / "other")
+    (folder / NAMES[0]).rename(folder / "other")
     assert len(run(folder, tmp_path / "out")[1].calls) == 0
 
 
@@ -272,7 +230,7 @@ def test_other_format_replaces_the_files_and_is_told_in_the_report(folder, tmp_p
 
 
 def test_unreadable_file_is_tried_again(folder, tmp_path):
-    (folder / _NAMES[1] / "gone.png").symlink_to(tmp_path / "unplugged")
+    (folder / NAMES[1] / "gone.png").symlink_to(tmp_path / "unplugged")
     summary, _ = run(folder, tmp_path / "out")
     assert summary.refused["unreadable-photo"] == 2
     _, anonymizer = run(folder, tmp_path / "out")

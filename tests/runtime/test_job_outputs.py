@@ -1,50 +1,10 @@
-from pathlib import Path
-
-import numpy as np
 import pytest
 from fake_anonymizer import FakeAnonymizer
-from PIL import Image
+from job_folder import NAMES, fail_at, outputs, run, write_photo
 
 from vera.cases import collect_cases
 from vera.job import JobConfig, run_job
-from vera.journal import JOURNAL_NAME, case_seed
-from vera.write import write_image
-
-_NAMES = ("jane_doe", "john_smith", "zoe_miller")
-
-
-def write_photo(path: Path, seed: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (12, 10, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three cases: two photographs, one photograph, a photograph and a text that is none."""
-    cases = tmp_path / "patients"
-    write_photo(cases / _NAMES[0] / "before.png", 1)
-    write_photo(cases / _NAMES[0] / "after.png", 2)
-    write_photo(cases / _NAMES[1] / "front.png", 3)
-    write_photo(cases / _NAMES[2] / "front.png", 4)
-    (cases / _NAMES[2] / "torn.png").write_bytes(b"not an image")
-    return cases
-
-
-def run(folder: Path, out: Path, anonymizer: FakeAnonymizer | None = None, keep="none", **options):
-    anonymizer = anonymizer or FakeAnonymizer()
-    config = {"bundle": "b", "seed": 7, **options}
-    write = config.pop("write", write_image)
-    cases = collect_cases([folder], keep=keep, out=out)
-    summary = run_job(anonymizer, cases, JobConfig(out, **config), write=write)
-    return summary, anonymizer
-
-
-def outputs(out: Path) -> dict[str, bytes]:
-    """Everything but the journal, whose key is drawn anew."""
-    found = (path for path in out.rglob("*") if path.is_file() and path.name != JOURNAL_NAME)
-    return {str(path.relative_to(out)): path.read_bytes() for path in found}
+from vera.journal import case_seed
 
 
 def test_cases_get_different_seeds_and_orders_do_not_matter(folder, tmp_path):
@@ -52,7 +12,7 @@ def test_cases_get_different_seeds_and_orders_do_not_matter(folder, tmp_path):
     seeds = [call["seed"] for call in first.calls]
     assert len(set(seeds)) == 3
     assert all(0 <= seed < 2**63 for seed in seeds)
-    (folder / _NAMES[0]).rename(folder / "zzz")
+    (folder / NAMES[0]).rename(folder / "zzz")
     _, second = run(folder, tmp_path / "again")
     assert [call["seed"] for call in second.calls] == [*seeds[1:], seeds[0]]
 
@@ -64,7 +24,7 @@ def test_case_seed_is_the_same_on_every_machine():
 
 
 def test_single_case_takes_the_seed_as_it_is(folder, tmp_path):
-    photos = sorted((folder / _NAMES[0]).iterdir())
+    photos = sorted((folder / NAMES[0]).iterdir())
     anonymizer = FakeAnonymizer()
     cases = collect_cases(photos, keep="none", out=tmp_path / "out")
     run_job(anonymizer, cases, JobConfig(tmp_path / "out", "b", seed=7))
@@ -98,17 +58,41 @@ def test_random_names_have_no_order(folder, tmp_path):
 
 def test_original_names_are_used_when_asked_for(folder, tmp_path):
     run(folder, tmp_path / "out", names="original")
-    assert f"{_NAMES[0]}/before.png" in outputs(tmp_path / "out")
+    assert f"{NAMES[0]}/before.png" in outputs(tmp_path / "out")
 
 
 def test_change_of_names_removes_the_files_of_the_old_names(folder, tmp_path):
     run(folder, tmp_path / "out", names="original")
     run(folder, tmp_path / "out", names="numbered")
-    assert not [name for name in outputs(tmp_path / "out") if _NAMES[0] in name]
+    assert not [name for name in outputs(tmp_path / "out") if NAMES[0] in name]
+
+
+def test_change_of_names_that_was_killed_half_way_removes_them_in_the_next_run(folder, tmp_path):
+    out = tmp_path / "out"
+    run(folder, out, names="original")
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, out, FakeAnonymizer(before=fail_at(1, KeyboardInterrupt())))
+    assert f"{NAMES[0]}/before.png" in outputs(out)
+    run(folder, out)
+    assert not [name for name in outputs(out) if any(patient in name for patient in NAMES)]
+
+
+def test_name_of_a_half_changed_case_is_not_given_to_another(folder, tmp_path):
+    out = tmp_path / "out"
+    run(folder, out, names="original")
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, out, FakeAnonymizer(before=fail_at(1, KeyboardInterrupt())))
+    for path in (out / NAMES[0]).iterdir():
+        path.unlink()
+    (out / NAMES[0]).rmdir()
+    other = write_photo(tmp_path / "others" / NAMES[0] / "before.png", 9)
+    run(other.parents[1], out, names="original")
+    run(folder, out)
+    assert [name for name in outputs(out) if name.startswith(NAMES[0])]
 
 
 def test_original_names_never_replace_the_photo_itself(folder, tmp_path):
-    photo = folder / _NAMES[0] / "before.png"
+    photo = folder / NAMES[0] / "before.png"
     content = photo.read_bytes()
     cases = collect_cases([photo], keep="none", out=photo.parent)
     run_job(FakeAnonymizer(), cases, JobConfig(photo.parent, "b", names="original"))

@@ -16,6 +16,7 @@ from vera.regions import (
     kept_from_file,
     kept_mask,
     probabilities,
+    require_face,
     to_labels,
 )
 
@@ -302,6 +303,7 @@ def test_rim_of_the_crop_is_never_replaced() -> None:
 def test_part_map_without_a_face_is_refused() -> None:
     nobody = np.full((256, 256), _class("hair"), np.uint8)
     nobody[120:130, 90:100] = _class("skin")
-    with pytest.raises(RefusedError, match="could not be told apart") as refusal:
-        generated_mask(nobody, _labels())
-    assert refusal.value.reason == "face-unclear"
+    for refusing in (lambda: require_face(nobody), lambda: generated_mask(nobody, _labels())):
+        with pytest.raises(RefusedError, match="could not be told apart") as refusal:
+            refusing()
+        assert refusal.value.reason == "face-unclear"

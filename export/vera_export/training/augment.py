@@ -154,20 +154,6 @@ def similarity(
     return np.hstack([rotation, (middle + np.array(shift) - rotation @ middle)[:, None]])
 
 
-def fit_similarity(source: Float, target: Float) -> Matrix:
-    """2x3 similarity that takes points ``source`` [k, 2] to ``target`` in the least-squares sense.
-
-    Umeyama 1991 in two dimensions, written with complex numbers.
-    """
-    p = source[:, 0].astype(np.float64) + 1j * source[:, 1]
-    q = target[:, 0].astype(np.float64) + 1j * target[:, 1]
-    factor = np.vdot(p - p.mean(), q - q.mean()) / np.vdot(p - p.mean(), p - p.mean()).real
-    offset = q.mean() - factor * p.mean()
-    return np.array(
-        [[factor.real, -factor.imag, offset.real], [factor.imag, factor.real, offset.imag]]
-    )
-
-
 def move_points(points: Float, matrix: Matrix) -> Float:
     """Points [..., 2] through a 2x3 matrix."""
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vera import contract
+from vera.align import ARCFACE, crop_matrix
 from vera_export.models.embedder import Embedder, EmbedderConfig
 from vera_export.training import augment
 from vera_export.training.dataset import Faces, read_faces
@@ -23,17 +24,6 @@ Bytes = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
 TEACHER = "identity_mobilefacenet.onnx"
 SIZE = contract.EMBEDDER_SIZE
-# ArcFace template at 112 px (insightface, arXiv 1801.07698): eyes, nose tip, mouth corners.
-TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ],
-    np.float32,
-)
 SIDES = (28, 14, 7)  # where inner features are compared
 
 
@@ -82,7 +72,7 @@ class Adapters(nn.Module):
 
 def align(faces: Faces, row: int, draw: augment.Draw | None = None) -> Bytes:
     """A face on the ArcFace template, uint8 [112, 112, 3]; with ``draw`` less exactly so."""
-    matrix = augment.fit_similarity(faces.five[row], TEMPLATE)
+    matrix = crop_matrix(faces.five[row], ARCFACE)
     if draw is not None:
         reach = 3.0 if draw.random() < 0.15 else 1.0
         shift = draw.normal(0, 1.8, 2) * reach
