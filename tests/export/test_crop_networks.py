@@ -6,12 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-import onnx
 import pytest
 import torch
-from onnx import helper, numpy_helper
 from torch import nn
+from training_data import face, write_data, write_teachers
 
 from vera import contract
 from vera.errors import UsageError
@@ -27,102 +25,6 @@ MODELS = {
     "attributes": (attributes.Attributes, attributes.AttributesConfig, attributes.load),
     "perceptual": (perceptual.Perceptual, perceptual.PerceptualConfig, perceptual.load),
 }
-POINTS = [(38, 47), (62, 47), (50, 61), (40, 72), (60, 72)]
-
-
-def face(draw: np.random.Generator, size: int = 256) -> npt.NDArray[np.uint8]:
-    """A cartoon face, RGB: enough for a loss to fall."""
-    scale = size / 100
-    image = np.full((size, size, 3), draw.integers(0, 256, 3), np.uint8)
-    skin, dark = (tuple(int(v) for v in draw.integers(a, b, 3)) for a, b in ((120, 240), (0, 100)))
-    cv2.ellipse(
-        image, (size // 2, int(58 * scale)), (int(24 * scale), int(32 * scale)), 0, 0, 360, skin, -1
-    )
-    for x, y in POINTS:
-        cv2.circle(image, (int(x * scale), int(y * scale)), int(3 * scale), dark, -1)
-    return image
-
-
-def write_data(folder: Path, count: int = 6) -> Path:
-    """A data folder in the documented layout."""
-    draw = np.random.default_rng(0)
-    (folder / "images").mkdir(parents=True)
-    (folder / "labels").mkdir()
-    columns = ("id", "split", *dataset.ATTRIBUTE_COLUMNS)
-    lines = [",".join(columns)]
-    for k in range(count):
-        image = face(draw)
-        cv2.imwrite(str(folder / "images" / f"{k}.jpg"), image)
-        labels = (image != image[0, 0]).any(-1).astype(np.uint8)
-        cv2.imwrite(str(folder / "labels" / f"{k}.png"), labels)
-        values = [f"{v:.3f}" for v in draw.random(len(columns) - 2)]
-        lines.append(",".join([str(k), "val" if k < 3 else "train", *values]))
-    (folder / "index.csv").write_text("\n".join(lines) + "\n")
-    five = np.array(POINTS, np.float16)[None].repeat(count, 0) * 2.56
-    np.savez(folder / "landmarks.npz", five=five.astype(np.float16))
-    return folder
-
-
-def initializer(name: str, *shape: int) -> onnx.TensorProto:
-    values = np.random.default_rng(len(name)).normal(0, 0.3, shape).astype(np.float32)
-    return numpy_helper.from_array(values, name)
-
-
-def save_graph(
-    path: Path,
-    nodes: list[onnx.NodeProto],
-    weights: list[onnx.TensorProto],
-    outputs: list[str],
-    size: int | str,
-) -> None:
-    image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 3, size, size])
-    infos = [helper.make_tensor_value_info(o, onnx.TensorProto.FLOAT, None) for o in outputs]
-    graph = helper.make_graph(nodes, "teacher", [image], infos, weights)
-    opset = helper.make_opsetid("", 17)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
-
-
-def write_identity_teacher(path: Path) -> None:
-    """Strided convolutions with a residual sum at 28, 14 and 7 px, then 128 numbers."""
-    nodes, weights, x, channels = [], [], "image", 3
-    for k, (side, stride) in enumerate(((28, 4), (14, 2), (7, 2))):
-        weights.append(initializer(f"w{k}", 4, channels, stride, stride))
-        conv = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
-        nodes += [
-            helper.make_node("Conv", [x, f"w{k}"], [f"c{k}"], **conv),
-            helper.make_node("Relu", [f"c{k}"], [f"r{k}"]),
-            helper.make_node("Add", [f"r{k}", f"r{k}"], [f"sum{side}"]),
-        ]
-        x, channels = f"sum{side}", 4
-    weights.append(initializer("out", 128, 4 * 49))
-    nodes += [
-        helper.make_node("Flatten", [x], ["flat"]),
-        helper.make_node("Gemm", ["flat", "out"], ["embedding"], transB=1),
-    ]
-    save_graph(path, nodes, weights, ["embedding"], 112)
-
-
-def write_perceptual_teacher(path: Path) -> None:
-    """Eight maps at 61, 30 (three) and 15 px (four), the sizes of the real one at 128 px."""
-    mean = numpy_helper.from_array(np.full((1, 3, 1, 1), 120, np.float32), "mean")
-    weights = [mean, initializer("w0", 4, 3, 7, 7)]
-    pool = {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}
-    nodes = [
-        helper.make_node("Sub", ["image", "mean"], ["centred"]),
-        helper.make_node("Conv", ["centred", "w0"], ["c0"], kernel_shape=[7, 7], strides=[2, 2]),
-        helper.make_node("Relu", ["c0"], ["m0"]),
-    ]
-    for k in range(1, 8):
-        x = f"m{k - 1}"
-        if k in (1, 4):
-            nodes.append(helper.make_node("MaxPool", [x], [f"p{k}"], **pool))
-            x = f"p{k}"
-        weights.append(initializer(f"w{k}", 4, 4, 1, 1))
-        nodes += [
-            helper.make_node("Conv", [x, f"w{k}"], [f"c{k}"], kernel_shape=[1, 1]),
-            helper.make_node("Relu", [f"c{k}"], [f"m{k}"]),
-        ]
-    save_graph(path, nodes, weights, [f"m{k}" for k in range(8)], "side")
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("teachers")
-    write_identity_teacher(folder / "identity_mobilefacenet.onnx")
-    write_perceptual_teacher(folder / "perceptual_squeezenet10.onnx")
-    return folder
+    return write_teachers(tmp_path_factory.mktemp("teachers"))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -301,14 +200,6 @@ def test_points_follow_the_crop(data: Path) -> None:
     assert faces.five[0, 0, 0] == pytest.approx(38 * 2.56, abs=0.1)
 
 
-def test_a_fitted_similarity_recovers_the_one_that_made_the_points() -> None:
-    matrix = augment.similarity((10, 20), 25, 1.7, (3, -4))
-    points = np.random.default_rng(0).normal(0, 30, (5, 2)).astype(np.float32)
-    np.testing.assert_allclose(
-        augment.fit_similarity(points, augment.move_points(points, matrix)), matrix, atol=1e-4
-    )
-
-
 def test_ignored_pixels_do_not_count_in_the_parser_loss() -> None:
     from vera_export.training.parser import parsing_losses
 
@@ -319,14 +210,6 @@ def test_ignored_pixels_do_not_count_in_the_parser_loss() -> None:
     other[:, :, 4:] += torch.randn(13, 4, 8)
     first, second = (parsing_losses(x, labels, 0.5)["loss"] for x in (logits, other))
     torch.testing.assert_close(first, second)
-
-
-def test_the_teacher_in_torch_equals_onnxruntime(teachers: Path) -> None:
-    path = teachers / "perceptual_squeezenet10.onnx"
-    x = np.random.default_rng(0).uniform(0, 255, (2, 3, 128, 128)).astype(np.float32)
-    ours = Differentiable(path)(torch.from_numpy(x))
-    for a, b in zip(ours, Labeller(path)(x), strict=True):
-        np.testing.assert_allclose(a.numpy(), b, rtol=1e-4, atol=1e-3)
 
 
 def test_inner_sums_of_a_teacher_are_found_by_size(teachers: Path) -> None:

@@ -16,44 +16,56 @@ import numpy.typing as npt
 
 from vera import contract
 from vera.errors import UsageError
+from vera_export.training.faces import ATTRIBUTE_COLUMNS, Bytes, Faces, Float
 
-Float = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-
-ATTRIBUTE_COLUMNS = (
-    *("yaw", "pitch", "roll", "mouth_open", "female", "age", "sharpness"),
-    *(f"p_{name}" for name in contract.EXPRESSIONS),
-)
+__all__ = [
+    "ATTRIBUTE_COLUMNS",
+    "Faces",
+    "Table",
+    "existing",
+    "read_faces",
+    "read_labels",
+    "read_table",
+]
 
 
 @dataclass(frozen=True)
-class Faces:
-    """Aligned faces in memory; every array has one row per face.
+class Table:
+    """What a data folder says of its faces, without the pictures; see :class:`Faces`.
 
     Attributes:
-        images: uint8 [n, s, s, 3] RGB.
-        labels: uint8 [n, s, s] class map, or [n, 0, 0] where not asked for.
-        five: float32 [n, 5, 2] x y in pixels of ``images``.
+        ids: Stems of the image and label files.
+        five: float32 [n, 5, 2] x y in pixels of the image files.
         columns: Numeric columns of the index, float32 [n] each.
         train: Rows of the training split.
         val: Rows of the validation split.
     """
 
-    images: Bytes
-    labels: Bytes
+    ids: list[str]
     five: Float
     columns: dict[str, Float]
     train: npt.NDArray[np.int64]
     val: npt.NDArray[np.int64]
 
-    def describe(self) -> dict[str, object]:
-        """What was trained on, without any path."""
-        return {
-            "kind": "aligned synthetic faces with machine-made labels",
-            "size_px": int(self.images.shape[1]),
-            "train": len(self.train),
-            "val": len(self.val),
-        }
+
+def read_table(data: Path, limit: int | None = None) -> Table:
+    """Read index and landmarks of a data folder; ``limit`` keeps the first rows only.
+
+    Raises:
+        UsageError: A file of the layout is missing.
+    """
+    with existing(data / "index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))[:limit]
+    with np.load(existing(data / "landmarks.npz")) as archive:
+        five = archive["five"][: len(rows)].astype(np.float32)
+    split = np.array([row["split"] for row in rows])
+    return Table(
+        [row["id"] for row in rows],
+        five,
+        {c: np.array([float(row[c]) for row in rows], np.float32) for c in ATTRIBUTE_COLUMNS},
+        np.flatnonzero(split == "train"),
+        np.flatnonzero(split == "val"),
+    )
 
 
 def read_faces(
@@ -68,30 +80,40 @@ def read_faces(
     Raises:
         UsageError: A file of the layout is missing or cannot be decoded.
     """
-    rows = _read_index(data)[:limit]
-    with np.load(_existing(data / "landmarks.npz")) as archive:
-        five = archive["five"][: len(rows)].astype(np.float32)
-    images = _stack(data / "images", [f"{r['id']}.jpg" for r in rows], _decode_rgb)
+    table = read_table(data, limit)
+    images = _stack(data / "images", [f"{name}.jpg" for name in table.ids], _decode_rgb)
     native = images.shape[1]
-    scale = size / native
-    labels = np.empty((len(rows), 0, 0), np.uint8)
+    labels = np.empty((len(table.ids), 0, 0), np.uint8)
     if with_labels:
-        labels = _stack(data / "labels", [f"{r['id']}.png" for r in rows], _decode_grey)
+        labels = read_labels(data, table.ids, size)
     if size != native:
         images = _resize(images, size, cv2.INTER_AREA)
-        labels = _resize(labels, size, cv2.INTER_NEAREST) if with_labels else labels
-    split = np.array([r["split"] for r in rows])
     return Faces(
         images,
         labels,
-        (five + 0.5) * scale - 0.5,  # pixel centres are at integers
-        {c: np.array([float(r[c]) for r in rows], np.float32) for c in ATTRIBUTE_COLUMNS},
-        np.flatnonzero(split == "train"),
-        np.flatnonzero(split == "val"),
+        (table.five + 0.5) * (size / native) - 0.5,  # pixel centres are at integers
+        table.columns,
+        table.train,
+        table.val,
     )
 
 
-def _existing(path: Path) -> Path:
+def read_labels(data: Path, ids: list[str], size: int) -> Bytes:
+    """Class maps uint8 [n, size, size] of these faces.
+
+    Raises:
+        UsageError: A file is missing or cannot be decoded.
+    """
+    labels = _stack(data / "labels", [f"{name}.png" for name in ids], _decode_grey)
+    return labels if labels.shape[1] == size else _resize(labels, size, cv2.INTER_NEAREST)
+
+
+def existing(path: Path) -> Path:
+    """``path``, a file of the data folder.
+
+    Raises:
+        UsageError: It is not there.
+    """
     if not path.is_file():
         raise UsageError(
             f"The data folder has no {path.name}; pass a folder in the described layout."
@@ -99,20 +121,15 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _read_index(data: Path) -> list[dict[str, str]]:
-    with _existing(data / "index.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _decode_rgb(path: Path) -> Bytes:
-    image = cv2.imread(str(_existing(path)), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(existing(path)), cv2.IMREAD_COLOR)
     if image is None:
         raise UsageError(f"{path.name} in the data folder is not an image that can be decoded.")
     return np.ascontiguousarray(image[:, :, ::-1], np.uint8)
 
 
 def _decode_grey(path: Path) -> Bytes:
-    image = cv2.imread(str(_existing(path)), cv2.IMREAD_GRAYSCALE)
+    image = cv2.imread(str(existing(path)), cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise UsageError(f"{path.name} in the data folder is not an image that can be decoded.")
     return image.astype(np.uint8, copy=False)

@@ -1,7 +1,7 @@
 """Teacher networks: ONNX files that label training images and are never shipped.
 
 :class:`Labeller` runs one through onnxruntime; :class:`Differentiable` runs one in torch, for
-losses whose gradient passes through it.
+losses whose gradient passes through it, from the node list that :func:`read_graph` makes.
 """
 
 from pathlib import Path
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import torch
 from onnx import helper, numpy_helper
-from torch import Tensor, nn
-from torch.nn import functional
 
 from vera.errors import UsageError
+from vera_export.training.teacher_graph import Differentiable, Graph, Node
+
+__all__ = ["Differentiable", "Labeller", "last_sums", "read_graph"]
 
 Float = npt.NDArray[np.float32]
 
@@ -67,49 +67,31 @@ def last_sums(path: Path, sides: tuple[int, ...]) -> list[tuple[str, int]]:
     return [found[side] for side in sides]
 
 
-class Differentiable(nn.Module):
-    """Runs a feed-forward ONNX network in torch, so that gradients reach its input.
+def read_graph(path: Path) -> Graph:
+    """An ONNX file as a plain node list.
 
-    Knows Conv, Relu, MaxPool, Concat and Sub: what the perceptual teacher is made of.
+    Raises:
+        UsageError: No such file.
     """
-
-    def __init__(self, path: Path, outputs: int | None = None) -> None:
-        """Read ``path``; ``outputs`` keeps the first ones only, and skips what comes after them."""
-        super().__init__()
-        graph = _read(path).graph
-        self._weights = {
-            i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer
-        }
-        self._nodes = list(graph.node)
-        self._input = graph.input[0].name
-        self._outputs = [o.name for o in graph.output][:outputs]
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """The graph's outputs for ``x`` in the teacher's own input layout."""
-        values: dict[str, Tensor] = {**self._weights, self._input: x}
-        for node in self._nodes:
-            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            values[node.output[0]] = _evaluate(
-                node.op_type, [values[name] for name in node.input if name], attributes
-            )
-            if all(name in values for name in self._outputs):
-                break
-        return [values[name] for name in self._outputs]
+    graph = _read(path).graph
+    nodes = (
+        Node(
+            node.op_type,
+            tuple(node.input),
+            node.output[0],
+            {a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute},
+        )
+        for node in graph.node
+    )
+    return Graph(
+        graph.input[0].name,
+        tuple(output.name for output in graph.output),
+        tuple(nodes),
+        {i.name: numpy_helper.to_array(i) for i in graph.initializer},
+    )
 
 
-def _evaluate(kind: str, inputs: list[Tensor], attributes: dict[str, Any]) -> Tensor:
-    if kind == "Conv":
-        bias = inputs[2] if len(inputs) > 2 else None
-        strides, pads = attributes.get("strides", [1, 1]), attributes.get("pads", [0, 0])[:2]
-        return functional.conv2d(inputs[0], inputs[1], bias, strides, pads)
-    if kind == "Relu":
-        return torch.relu(inputs[0])
-    if kind == "MaxPool":
-        up = bool(attributes.get("ceil_mode", 0))
-        size, strides = attributes["kernel_shape"], attributes["strides"]
-        return functional.max_pool2d(inputs[0], size, strides, ceil_mode=up)
-    if kind == "Concat":
-        return torch.cat(inputs, attributes["axis"])
-    if kind == "Sub":
-        return inputs[0] - inputs[1]
-    raise UsageError(f"The teacher uses the operator {kind}, which cannot be run with gradients.")
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, int | float) else list(value)
