@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from vera.errors import VeraError
+from vera.errors import UsageError, VeraError
+from vera_export.convert.command import add_convert
+from vera_export.evaluation.command import add_evaluate
 
 TRAININGS = (
     "detector",
@@ -19,6 +21,7 @@ TRAININGS = (
     "perceptual",
     "generator",
     "adversarial",
+    "refiner",
 )
 
 
@@ -46,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_bundle(commands)
     _add_train(commands)
+    _add_carried(commands)
+    _add_pack(commands)
     onnx = commands.add_parser(
         "onnx", help="export engines without a bundle, compared with their networks"
     )
@@ -63,7 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parity.set_defaults(run=_parity)
     bank = commands.add_parser("identities", help="write the bank of synthetic people")
-    bank.add_argument("--data", type=Path, required=True, help="folder of aligned training faces")
+    people = bank.add_mutually_exclusive_group(required=True)
+    people.add_argument("--data", type=Path, help="folder of aligned training faces")
+    people.add_argument(
+        "--samples", type=int, help="instead: so many samples of a converted generator"
+    )
     bank.add_argument("--weights", type=Path, required=True, help="folder of <name>.safetensors")
     bank.add_argument("--out", type=Path, required=True, help="file to write, .npz")
     bank.set_defaults(run=_identities)
@@ -74,10 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "--false-accept-rate", type=float, default=0.01, help="(default: %(default)s)"
     )
     gate.set_defaults(run=_calibrate)
-    figures = commands.add_parser("evaluate", help="reconstruction of held-out faces")
-    figures.add_argument("--data", type=Path, required=True, help="folder of aligned faces")
-    figures.add_argument("--weights", type=Path, required=True, help="folder of <name>.safetensors")
-    figures.set_defaults(run=_evaluate)
+    add_convert(commands)
+    add_evaluate(commands)
     return parser
 
 
@@ -120,6 +127,40 @@ def _add_bundle(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     bundle.set_defaults(run=_bundle)
 
 
+def _add_carried(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    checkpoint = commands.add_parser(
+        "checkpoint", help="write weights as a checkpoint that a timed run resumes from"
+    )
+    checkpoint.add_argument(
+        "--weights", type=Path, required=True, help="folder of <name>.safetensors"
+    )
+    checkpoint.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    checkpoint.set_defaults(run=_checkpoint)
+    weights = commands.add_parser(
+        "weights", help="write a checkpoint's averaged networks as weights"
+    )
+    weights.add_argument(
+        "--checkpoint", type=Path, required=True, help="folder that a timed run wrote"
+    )
+    weights.add_argument("--out", type=Path, required=True, help="folder of <name>.safetensors")
+    weights.set_defaults(run=_weights)
+
+
+def _add_pack(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    pack = commands.add_parser(
+        "pack", help="write training data and teachers as one file for a timed run"
+    )
+    pack.add_argument("--data", type=Path, required=True, help="folder of aligned training faces")
+    pack.add_argument("--teachers", type=Path, required=True, help="folder of teacher networks")
+    pack.add_argument(
+        "--out", type=Path, required=True, help="file to write, or a folder for faces.pack"
+    )
+    pack.add_argument(
+        "--limit-mib", type=float, default=45.0, help="largest size (default: %(default)s)"
+    )
+    pack.set_defaults(run=_pack)
+
+
 def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     train = commands.add_parser("train", help="train a network")
     train.add_argument("name", choices=TRAININGS, help="which recipe")
@@ -137,6 +178,14 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="size (default: %(default)s)",
     )
     train.add_argument("--resume", type=Path, help="training weights to start from")
+    train.add_argument("--recipe", help="generator only: reconstruction, adversarial, gpu, ...")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="generator only: change the recipe, contrast=0 leaves the contrast out",
+    )
     train.set_defaults(run=_train)
 
 
@@ -188,9 +237,15 @@ def _parity(arguments: argparse.Namespace) -> int:
 
 
 def _identities(arguments: argparse.Namespace) -> int:
-    from vera_export.identities import build_identities
+    if arguments.samples is not None:
+        from vera_export.mapped import build_mapped_identities
 
-    print(json.dumps(build_identities(arguments.data, arguments.weights, arguments.out)))
+        found = build_mapped_identities(arguments.weights, arguments.out, arguments.samples)
+    else:
+        from vera_export.identities import build_identities
+
+        found = build_identities(arguments.data, arguments.weights, arguments.out)
+    print(json.dumps(found))
     return 0
 
 
@@ -202,15 +257,17 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from vera_export.evaluate import evaluate_reconstruction
-
-    print(json.dumps(evaluate_reconstruction(arguments.data, arguments.weights)))
-    return 0
-
-
 def _train(arguments: argparse.Namespace) -> int:
     training = importlib.import_module(f"vera_export.training.{arguments.name}")
+    only = {}
+    if arguments.name == "generator":
+        from vera_export.training.recipe import parse_settings
+
+        only = {"recipe": arguments.recipe, "settings": parse_settings(arguments.set)}
+    elif arguments.recipe or arguments.set:
+        raise UsageError(
+            f"--recipe and --set are for the generator, got {arguments.name}; leave them out."
+        )
     summary = training.train(
         data=arguments.data,
         teachers=arguments.teachers,
@@ -219,8 +276,31 @@ def _train(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         preset=arguments.preset,
         resume=arguments.resume,
+        **only,
     )
     print(json.dumps(summary, indent=1, default=str))
+    return 0
+
+
+def _checkpoint(arguments: argparse.Namespace) -> int:
+    from vera_export.training.carried import pack_weights
+
+    print(json.dumps(pack_weights(arguments.weights, arguments.out)))
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from vera_export.training.pack import write_pack
+
+    limit = int(arguments.limit_mib * 2**20)
+    print(json.dumps(write_pack(arguments.data, arguments.teachers, arguments.out, limit)))
+    return 0
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    from vera_export.training.carried import unpack_weights
+
+    print(json.dumps(unpack_weights(arguments.checkpoint, arguments.out)))
     return 0
 
 

@@ -76,12 +76,8 @@ class Attributes(nn.Module):
         y, x = torch.meshgrid(cells, cells, indexing="ij")
         self.register_buffer("grid", torch.stack([x, y], -1).reshape(-1, 2), persistent=False)
 
-    def raw(self, face: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Heatmap logits [n, 5, 1024] and the head's values per attribute, before any range.
-
-        The values are pose / 20 degrees, expression logits, mouth opening, (age - 35) / 12 and the
-        logit of the female score.
-        """
+    def described(self, face: Tensor) -> tuple[Tensor, Tensor]:
+        """Heatmap logits [n, 5, 1024] and the features [n, d] that all attributes are read from."""
         fine = self.fine(face)
         middle = self.middle(fine)
         coarse = self.coarse(middle)
@@ -92,8 +88,16 @@ class Attributes(nn.Module):
         # What the map shows at each point: an expression is read at the mouth, wherever that is.
         looked_at = torch.softmax(heat.detach(), 2) @ x.float().flatten(2).transpose(1, 2)
         seen = torch.cat([coarse.float().mean((2, 3)), looked_at.flatten(1)], 1)
-        values = self.heads(torch.relu(self.hidden(seen)))
-        return heat, values.float().split(_COUNTS, 1)
+        return heat, torch.relu(self.hidden(seen))
+
+    def raw(self, face: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Heatmap logits [n, 5, 1024] and the head's values per attribute, before any range.
+
+        The values are pose / 20 degrees, expression logits, mouth opening, (age - 35) / 12 and the
+        logit of the female score.
+        """
+        heat, features = self.described(face)
+        return heat, self.heads(features).float().split(_COUNTS, 1)
 
     def points(self, heat: Tensor) -> Tensor:
         """Heatmap logits [n, 5, 1024] to points [n, 5, 2] x y in input pixels."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vera import contract
@@ -84,6 +83,8 @@ class Encoder(nn.Module):
     @classmethod
     def load(cls, path: Path, config: EncoderConfig | None = None) -> "Encoder":
         """Reads a safetensors file strictly."""
+        from safetensors.torch import load_file
+
         model = cls(config)
         model.load_state_dict(load_file(path))
         return model.eval()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vera import contract
@@ -32,13 +31,14 @@ class GeneratorConfig:
     texture_layers: int = 3
     octaves: int = 6
     feature_width: int = 96
-    width_64: int = 72
+    width_64: int = 80
     width_128: int = 48
+    width_256: int = 8
 
     @classmethod
     def tiny(cls) -> "GeneratorConfig":
         """The same graph at the smallest widths, for tests."""
-        return cls(8, 1, 1, 1, 2, 8, 8, 8)
+        return cls(8, 1, 1, 1, 2, 8, 8, 8, 4)
 
 
 class PartLayer(nn.Module):
@@ -118,7 +118,9 @@ class Generator(nn.Module):
         )
         self.rgb_64 = nn.Conv2d(cfg.width_64, 3, 1)
         self.rgb_128 = nn.Conv2d(cfg.width_128, 3, 1)
-        self.rgb_256 = UpConv(cfg.width_128, 3, linear=True)
+        self.up_256 = UpConv(cfg.width_128, cfg.width_256)
+        self.rgb_256 = nn.Conv2d(cfg.width_256, 3, 3, padding=1)  # over pixels: mixes the phases
+        nn.init.normal_(self.rgb_256.weight, std=0.1 / math.sqrt(9 * cfg.width_256))
         self.part_64 = nn.Conv2d(cfg.width_64, k, 1)
         self.part_128 = nn.Conv2d(cfg.width_128, k, 1)
         self.enlarge_32, self.enlarge_64, self.enlarge_128 = (
@@ -171,11 +173,13 @@ class Generator(nn.Module):
         x = self.conv_128(self.up_128(x))
         rgb = self.enlarge_64(rgb) + self.rgb_128(x)
         parts = self.enlarge_64(parts) + self.part_128(x)
-        return self.enlarge_128(rgb) + self.rgb_256(x), parts
+        return self.enlarge_128(rgb) + self.rgb_256(self.up_256(x)), parts
 
     @classmethod
     def load(cls, path: Path, config: GeneratorConfig | None = None) -> "Generator":
         """Reads a safetensors file strictly."""
+        from safetensors.torch import load_file
+
         model = cls(config)
         model.load_state_dict(load_file(path))
         return model.eval()

@@ -8,7 +8,6 @@ second phase does).
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vera import contract
@@ -46,6 +45,8 @@ class HighLevelMapping(nn.Module):
     @classmethod
     def load(cls, path: Path) -> "HighLevelMapping":
         """Reads a safetensors file strictly."""
+        from safetensors.torch import load_file
+
         model = cls()
         model.load_state_dict(load_file(path))
         return model.eval()

@@ -1,56 +1,63 @@
-"""Second stage of the generator: adversarial sharpening of reconstructions and of new identities.
+"""Adversarial losses of the generator: SemanticStyleGAN's, on drawn faces and reconstructions.
 
-Continues from the reconstruction stage. Fakes are reconstructions and, half of the time, faces with
-the identity parts of another person: what the product shows. Non-saturating loss and lazy R1 on
-image and part map (SemanticStyleGAN); a cycle loss asks the encoder to find the codes that a
-swapped face was made from, so that a swapped identity row cannot be ignored.
+Non-saturating loss, lazy R1 on image and part map, consistency of coarse and fine masks, and
+path-length regularisation (Karras 2020, arXiv 1912.04958). Fakes are reconstructions, faces with
+parts of two people (style mixing per part), and faces with the identity parts of another person:
+what the product shows. A cycle loss asks the encoder for the latents that a drawn face was made
+from, so that no row can be ignored.
 """
 
-import json
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import math
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vera_export.models.discriminator import Discriminator, DiscriminatorConfig
-from vera_export.training.batches import Batch, Batches
-from vera_export.training.generator import (
-    Networks,
-    Recipe,
-    losses,
-    restore,
-    sample_grid,
-    save,
-    swap_identity,
-)
-from vera_export.training.teachers import Differentiable
-
-
-@dataclass(frozen=True)
-class AdversarialRecipe:
-    """Settings of the second stage."""
-
-    learning_rate: float = 6e-4
-    discriminator_rate: float = 1.5e-3
-    adversarial: float = 0.10
-    cycle: float = 0.3
-    r1_image: float = 5.0
-    r1_parts: float = 50.0
-    r1_every: int = 16
-    warm_up_steps: int = 60  # the discriminator learns alone first
+from vera import contract
+from vera_export.models.discriminator import Discriminator
+from vera_export.models.layers import mean_pool
+from vera_export.training.batches import Batch
+from vera_export.training.diffaugment import Augmentation
+from vera_export.training.networks import Networks, mix_styles, swap_identity
+from vera_export.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Fake:
-    """Generated: image [n, 3, 256, 256], part probabilities [n, 13, 128, 128], latents."""
+    """Generated faces.
+
+    Attributes:
+        image: float32 [n, 3, 256, 256], about [-1, 1].
+        parts: float32 [n, 13, 128, 128] probabilities.
+        coarse: float32 [n, 13, 32, 32] probabilities.
+    """
 
     image: Tensor
     parts: Tensor
-    latent: Tensor
+    coarse: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor, segmentation: Tensor, depth: Tensor) -> "Fake":
+        """From the generator's three outputs."""
+        return cls(image.float(), segmentation.float().softmax(1), depth.float().softmax(1))
+
+    def part(self, rows: slice) -> "Fake":
+        """Some of the faces."""
+        return Fake(self.image[rows], self.parts[rows], self.coarse[rows])
+
+    def joined(self, other: "Fake") -> "Fake":
+        """Both batches as one."""
+        return Fake(
+            torch.cat([self.image, other.image]),
+            torch.cat([self.parts, other.parts]),
+            torch.cat([self.coarse, other.coarse]),
+        )
+
+    def detached(self) -> "Fake":
+        """Without gradients."""
+        return Fake(self.image.detach(), self.parts.detach(), self.coarse.detach())
 
 
 @dataclass(frozen=True)
@@ -61,138 +68,147 @@ class Window:
     left: int
     side: int = 64
 
+    @classmethod
+    def random(cls, side: int) -> "Window":
+        """On the face for a part of the crop: the crop's border is never shown to anybody."""
+        if side == contract.SEGMENTATION_SIZE:
+            return cls(0, 0, side)
+        return cls(int(torch.randint(20, 48, ())), int(torch.randint(12, 52, ())), side)
+
     def cut(self, image: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
-        """The window of image [n, 3, 256, 256] and parts [n, 13, 128, 128], in [-1, 1]."""
+        """The window of image [n, 3, 256, 256] and probabilities [n, 13, 128, 128] as [-1, 1]."""
         t, x, s = self.top, self.left, self.side
         picture = image[:, :, 2 * t : 2 * (t + s), 2 * x : 2 * (x + s)]
         return picture, parts[:, :, t : t + s, x : x + s] * 2 - 1
 
 
-def random_window() -> Window:
-    """A window on the face: the crop's border is never shown to anybody."""
-    top, left = torch.randint(20, 48, ()), torch.randint(12, 52, ())
-    return Window(int(top), int(left))
+class Adversary(Protocol):
+    """A discriminator with its losses, as the training sees it.
+
+    Attributes:
+        name: Of its terms, and in checkpoints.
+        weight: Of its loss in the generator's.
+        rate: Its learning rate.
+        augmentation: What it sees is changed by this.
+    """
+
+    name: str
+    weight: float
+    rate: float
+    augmentation: Augmentation
+
+    @property
+    def critic(self) -> nn.Module:
+        """Its weights."""
+        ...
+
+    def generator_loss(self, fake: Fake) -> Tensor:
+        """What the generator minimises; the discriminator's weights get no gradient."""
+        ...
+
+    def discriminator_loss(self, batch: Batch, fake: Fake) -> Tensor:
+        """What the discriminator minimises."""
+        ...
+
+    def penalty(self, batch: Batch) -> Tensor | None:
+        """A regulariser that is added every ``r1_every`` steps; None for none."""
+        ...
 
 
-def discriminator_loss(critic: Discriminator, batch: Batch, fake: Fake) -> Tensor:
-    """Non-saturating loss of the discriminator."""
-    window = random_window()
-    with torch.autocast("cpu", torch.bfloat16):
-        real = critic(*window.cut(batch.crop, batch.onehot))
-        made = critic(*window.cut(fake.image.detach(), fake.parts.detach()))
-    return functional.softplus(-real).mean() + functional.softplus(made).mean()
+class Judge:
+    """The dual-branch discriminator with its augmentation: an :class:`Adversary`."""
 
+    name = "discriminator"
 
-def r1_penalty(critic: Discriminator, batch: Batch, recipe: AdversarialRecipe) -> Tensor:
-    """Squared gradients at real samples (Mescheder 2018), image and part map weighted apart."""
-    image, parts = (
-        x.clone().requires_grad_(True) for x in random_window().cut(batch.crop, batch.onehot)
-    )
-    score = critic(image, parts).mean(1).sum()
-    by_image, by_parts = torch.autograd.grad(score, (image, parts), create_graph=True)
-    penalty = recipe.r1_image / 2 * by_image.square().sum((1, 2, 3)).mean()
-    penalty = penalty + recipe.r1_parts / 2 * by_parts.square().sum((1, 2, 3)).mean()
-    return penalty * recipe.r1_every
+    def __init__(self, critic: Discriminator, recipe: Recipe) -> None:
+        """Starts the augmentation anew."""
+        self.critic, self.recipe = critic, recipe
+        self.weight, self.rate = recipe.adversarial, recipe.discriminator_rate
+        self.augmentation = Augmentation(recipe.augmentation)
 
+    def score(self, image: Tensor, parts: Tensor, window: Window) -> Tensor:
+        """Scores [n, p] of a window, augmented."""
+        seen = self.augmentation(*window.cut(image, parts))
+        with torch.autocast(image.device.type, torch.bfloat16):
+            scores: Tensor = self.critic(*seen)
+        return scores
 
-def swapped_fake(nets: Networks, batch: Batch) -> tuple[Fake, Tensor]:
-    """Faces with the identity of the neighbour in the batch, and the cycle loss of their codes."""
-    with torch.autocast("cpu", torch.bfloat16):
-        with torch.no_grad():
-            latent = nets.encoder(batch.crop, batch.onehot)
-        latent = swap_identity(latent, latent.roll(1, 0))
-        image, segmentation, _ = nets.generator(latent)
-        parts = segmentation.float().softmax(1)
-        found = nets.encoder(image, parts.to(image.dtype))
-    cycle = (found.float() - latent.float()).square().mean()
-    return Fake(image.float(), parts, latent), cycle
+    def generator_loss(self, fake: Fake) -> Tensor:
+        """Non-saturating loss of the generator; the discriminator's weights get no gradient."""
+        self.critic.requires_grad_(False)
+        score = self.score(fake.image, fake.parts, Window.random(self.critic.config.side))
+        self.critic.requires_grad_(True)
+        return functional.softplus(-score).mean()
 
+    def discriminator_loss(self, batch: Batch, fake: Fake) -> Tensor:
+        """Non-saturating loss of the discriminator; also steers the augmentation."""
+        window = Window.random(self.critic.config.side)
+        real = self.score(batch.crop, batch.onehot, window)
+        made = self.score(fake.image.detach(), fake.parts.detach(), window)
+        self.augmentation.follow(real)
+        return functional.softplus(-real).mean() + functional.softplus(made).mean()
 
-def train(
-    data: Path,
-    teachers: Path,
-    out: Path,
-    minutes: float,
-    seed: int,
-    preset: str = "default",
-    resume: Path | None = None,
-) -> dict[str, object]:
-    """Continues ``resume`` (``networks.safetensors``); arguments as in the first stage."""
-    torch.manual_seed(seed)
-    first, recipe = Recipe.continued(), AdversarialRecipe()
-    batches = Batches(data, seed + 1)
-    teacher = Differentiable(teachers / "perceptual_squeezenet10.onnx", outputs=5)
-    nets = Networks(preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    critic = Discriminator(DiscriminatorConfig.tiny() if preset == "tiny" else None)
-    out.mkdir(parents=True, exist_ok=True)
-    if resume is not None:
-        restore(nets, resume)
-        beside = resume.with_name("discriminator.safetensors")
-        if beside.is_file():
-            critic.load_state_dict(load_file(beside))
-    average = torch.optim.swa_utils.AveragedModel(
-        nets, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(first.averaging)
-    )
-    makers = torch.optim.Adam(nets.parameters(), recipe.learning_rate, betas=(0.5, 0.99))
-    judges = torch.optim.Adam(critic.parameters(), recipe.discriminator_rate, betas=(0.0, 0.99))
-    start, step, saved, log = time.monotonic(), 0, 0.0, []
-    while (elapsed := time.monotonic() - start) < minutes * 60:
-        progress = elapsed / (minutes * 60)
-        for group in makers.param_groups:
-            group["lr"] = recipe.learning_rate * min(1.0, max(0.05, 2 * (1 - progress)))
-        batch = batches.draw(first.batch)
-        terms, image, segmentation = losses(nets, batch, teacher, first)
-        swapped, cycle = swapped_fake(nets, batch)
-        half = first.batch // 2
-        fake = Fake(
-            torch.cat([image[:half], swapped.image[half:]]),
-            torch.cat([segmentation[:half].softmax(1), swapped.parts[half:]]),
-            swapped.latent,
+    def penalty(self, batch: Batch) -> Tensor:
+        """R1: squared gradients at real samples, image and part map apart, times its interval.
+
+        In float32: squared gradients of a score vanish in half precision.
+        """
+        window = Window.random(self.critic.config.side)
+        image, parts = (
+            x.detach().clone().requires_grad_(True) for x in window.cut(batch.crop, batch.onehot)
         )
-        terms["cycle"] = recipe.cycle * cycle
-        if step >= recipe.warm_up_steps:
-            critic.requires_grad_(False)
-            with torch.autocast("cpu", torch.bfloat16):
-                score = critic(*random_window().cut(fake.image, fake.parts))
-            terms["adversarial"] = recipe.adversarial * functional.softplus(-score).mean()
-            critic.requires_grad_(True)
-        _step(makers, nets, torch.stack(list(terms.values())).sum())
-        against = discriminator_loss(critic, batch, fake)
-        if step % recipe.r1_every == 0:
-            against = against + r1_penalty(critic, batch, recipe)
-        _step(judges, critic, against)
-        average.update_parameters(nets)
-        step += 1
-        if step % 25 == 0:
-            row = {
-                "step": step,
-                "seconds": round(elapsed),
-                "discriminator": round(float(against.detach()), 3),
-            }
-            log.append(row | {k: round(float(v.detach()), 4) for k, v in terms.items()})
-            (out / "adversarial_log.json").write_text(json.dumps(log))
-        if elapsed - saved > first.save_every_s or step == 1:
-            saved = elapsed
-            _save_all(nets, average.module, critic, out)
-            sample_grid(average.module, batches, out / f"samples_{step:06d}.png")
-    _save_all(nets, average.module, critic, out)
-    sample_grid(average.module, batches, out / f"samples_{step:06d}.png")
-    summary: dict[str, object] = {"recipe": asdict(recipe), "steps": step, "minutes": minutes}
-    summary |= {"images_seen": step * first.batch, "seed": seed, "data": batches.faces.describe()}
-    summary["last"] = log[-1] if log else {}
-    (out / "adversarial.json").write_text(json.dumps(summary, indent=1))
-    return summary
+        score = self.critic(image, parts).mean(1).sum()
+        by_image, by_parts = torch.autograd.grad(score, (image, parts), create_graph=True)
+        penalty = self.recipe.r1_image / 2 * by_image.square().sum((1, 2, 3)).mean()
+        penalty = penalty + self.recipe.r1_parts / 2 * by_parts.square().sum((1, 2, 3)).mean()
+        return penalty * self.recipe.r1_every
 
 
-def _step(optimiser: torch.optim.Optimizer, module: nn.Module, loss: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward([loss])
-    nn.utils.clip_grad_norm_(module.parameters(), 5.0)
-    optimiser.step()
+def mask_consistency(fake: Fake) -> Tensor:
+    """Mean squared difference of the coarse masks and the pooled fine ones, as -1..1 maps."""
+    factor = fake.parts.shape[-1] // fake.coarse.shape[-1]
+    return 4 * (fake.coarse - mean_pool(fake.parts, factor)).square().mean()
 
 
-def _save_all(nets: Networks, average: nn.Module, critic: Discriminator, out: Path) -> None:
-    save(nets, average, out)
-    temporary = out / ".discriminator.safetensors.part"
-    save_file({k: v.contiguous() for k, v in critic.state_dict().items()}, temporary)
-    temporary.replace(out / "discriminator.safetensors")
+def drawn_latents(nets: Networks, batch: Batch, style_mixing: float) -> Tensor:
+    """Latents of people who do not exist: parts of two people, or another one's identity."""
+    with torch.no_grad(), torch.autocast(batch.crop.device.type, torch.bfloat16):
+        latent = nets.encoder(batch.crop, batch.onehot).float()
+    donor = latent.roll(1, 0)
+    mixed = (torch.rand(len(latent), 1, 1, device=latent.device) < style_mixing).to(latent.dtype)
+    return mixed * mix_styles(latent, donor) + (1 - mixed) * swap_identity(latent, donor)
+
+
+def draw(nets: Networks, latent: Tensor) -> tuple[Fake, Tensor]:
+    """The faces of ``latent`` and the cycle loss of their latents."""
+    with torch.autocast(latent.device.type, torch.bfloat16):
+        fake = Fake.of(*nets.generator(latent))
+        found = nets.encoder(fake.image, fake.parts.to(fake.image.dtype))
+    return fake, (found.float() - latent.float()).square().mean()
+
+
+class PathLength(nn.Module):
+    """Path-length regularisation: the image moves alike far for a step of any latent.
+
+    Gradient of the image, times noise, with respect to the rows [n, 32, 64]; its length is the root
+    of the mean over rows of the squared norms; it is drawn to its own running mean.
+    """
+
+    mean: Tensor
+
+    def __init__(self, decay: float = 0.01) -> None:
+        """``decay``: how fast the running mean follows."""
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, nets: Networks, latent: Tensor) -> Tensor:
+        """The penalty, in float32, for latents without gradients."""
+        latent = latent.detach().float().requires_grad_(True)
+        image = nets.generator(latent)[0]
+        noise = torch.randn_like(image) / math.sqrt(image.shape[2] * image.shape[3])
+        (grad,) = torch.autograd.grad((image * noise).sum(), latent, create_graph=True)
+        length = grad.square().sum(2).mean(1).sqrt()
+        with torch.no_grad():
+            self.mean += self.decay * (length.mean() - self.mean)
+        return (length - self.mean).square().mean()

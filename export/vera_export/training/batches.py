@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,7 +11,10 @@ from torch.nn import functional
 
 from vera import contract
 from vera_export.models.mapping import ATTRIBUTE_WIDTHS
-from vera_export.training.dataset import Faces, read_faces
+
+if TYPE_CHECKING:
+    from vera_export.training.faces import Faces
+    from vera_export.training.packed import Pack
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,26 @@ class Batch:
 class Batches:
     """Draws training batches: random rows, mirrored half of the time, light and colour varied."""
 
-    def __init__(self, data: Path, seed: int) -> None:
-        """Reads ``data``; all draws follow ``seed``."""
-        self.faces = read_faces(data, with_labels=True)
-        with np.load(data / "embeddings.npz") as archive:
-            embedding = archive["embedding"].astype(np.float32)
-        self._attributes = measured_attributes(self.faces, embedding)
-        self._labels = torch.from_numpy(self.faces.labels[:, ::2, ::2].copy())
-        self._images = torch.from_numpy(self.faces.images)
+    def __init__(self, source: "Path | Pack", seed: int, device: str = "cpu") -> None:
+        """Reads a data folder, or takes a pack.
+
+        Images lie on ``device``; all draws follow ``seed``.
+        """
+        if isinstance(source, Path):
+            from vera_export.training.dataset import read_faces
+
+            self.faces: Faces = read_faces(source, with_labels=True)
+            with np.load(source / "embeddings.npz") as archive:
+                embedding = archive["embedding"].astype(np.float32)
+        else:
+            self.faces, embedding = source.faces, source.embedding
+        self.device = device
+        attributes = measured_attributes(self.faces, embedding)
+        self._attributes = {name: value.to(device) for name, value in attributes.items()}
+        step = self.faces.labels.shape[1] // contract.SEGMENTATION_SIZE
+        labels = np.ascontiguousarray(self.faces.labels[:, ::step, ::step])
+        self._labels = torch.from_numpy(labels).to(device)
+        self._images = torch.from_numpy(self.faces.images).to(device)
         self._random = torch.Generator().manual_seed(seed)
 
     def draw(self, size: int) -> Batch:
@@ -49,18 +65,20 @@ class Batches:
             batch = mirrored(batch)
         gain = 1 + 0.12 * (torch.rand(size, 3, 1, 1, generator=self._random) - 0.5)
         light = 1 + 0.5 * (torch.rand(size, 1, 1, 1, generator=self._random) - 0.5)
+        light, gain = light.to(self.device), gain.to(self.device)
         bright = ((batch.crop + 1) / 2).clamp(0, 1) ** light * gain
         return Batch((bright.clamp(0, 1) * 2 - 1), batch.labels, batch.attributes)
 
     def rows(self, pick: Tensor) -> Batch:
         """The faces at rows ``pick`` as they are."""
+        pick = pick.to(self.device)
         crop = self._images[pick].permute(0, 3, 1, 2).float() / 127.5 - 1
         attributes = {name: value[pick] for name, value in self._attributes.items()}
         return Batch(crop, self._labels[pick].long(), attributes)
 
 
 def measured_attributes(
-    faces: Faces, embedding: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    faces: "Faces", embedding: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 ) -> dict[str, Tensor]:
     """Inputs of the high-level mapping from the columns of a data folder."""
     columns = faces.columns
@@ -78,5 +96,6 @@ def measured_attributes(
 def mirrored(batch: Batch) -> Batch:
     """The batch flipped left to right; yaw and roll change their sign."""
     attributes = dict(batch.attributes)
-    attributes["pose"] = attributes["pose"] * torch.tensor([-1.0, 1.0, -1.0])
+    signs = torch.tensor([-1.0, 1.0, -1.0], device=batch.crop.device)
+    attributes["pose"] = attributes["pose"] * signs
     return Batch(batch.crop.flip(3), batch.labels.flip(2), attributes)

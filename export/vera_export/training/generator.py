@@ -1,98 +1,42 @@
-"""Training of the generator and its encoder: reconstruction first.
+"""Training of the generator with its encoder and mapping: reconstruction, adversary, contrast.
 
-One part-coded encoder and the generator learn together to reproduce synthetic faces; high-level
-rows come half of the time from the mapping of measured attributes, so that these rows carry the
-attributes.
+Encoder and generator learn together to reproduce synthetic faces; high-level rows come half of the
+time from the mapping of measured attributes, so that these rows carry the attributes. A recipe
+(:mod:`recipe`) says which further losses take part: adversarial ones (:mod:`adversarial`,
+:mod:`projected`) and the contrast of high-level codes (:mod:`contrast`).
 """
 
 import json
-import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from vera import contract
-from vera_export.models.encoder import Encoder, EncoderConfig
-from vera_export.models.generator import Generator, GeneratorConfig
-from vera_export.models.mapping import HighLevelMapping
-from vera_export.training.batches import Batch, Batches
-from vera_export.training.reconstruction import (
-    attribute_loss,
-    part_loss,
-    perceptual_loss,
-    pixel_loss,
+from vera.errors import UsageError
+from vera_export.models.attributes import Attributes
+from vera_export.models.discriminator import Discriminator
+from vera_export.training.adversarial import Adversary, Judge
+from vera_export.training.batches import Batches
+from vera_export.training.checkpoint import (
+    gathered,
+    is_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
 )
-from vera_export.training.teachers import Differentiable
+from vera_export.training.contrast import Contrast, ContrastConfig, Encoders
+from vera_export.training.curves import Curves
+from vera_export.training.networks import Networks, load_folder, write_folder
+from vera_export.training.projected import ProjectedJudge
+from vera_export.training.recipe import RECIPES, Recipe, overridden
+from vera_export.training.samples import sample_grid
+from vera_export.training.trainer import Critics, Trainer
 
-_HIGH = len(contract.HIGH_LEVEL)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of the first stage."""
-
-    batch: int = 16
-    learning_rate: float = 2e-3
-    warm_up_steps: int = 100
-    decay_from: float = 0.6  # share of the time after which the learning rate falls linearly
-    pixel: float = 2.0
-    perceptual: float = 0.35
-    parts: float = 0.15
-    attributes: float = 0.1
-    codes: float = 2e-4
-    code_noise: float = 0.05
-    averaging: float = (
-        0.99  # decay per step of the averaged weights; longer averages lag on short runs
-    )
-    save_every_s: float = 240.0
-
-    @classmethod
-    def continued(cls) -> "Recipe":
-        """For a run that starts from trained networks: gentler, and fading earlier."""
-        return cls(learning_rate=1.5e-3, decay_from=0.35, code_noise=0.03)
-
-
-class Networks(nn.Module):
-    """Everything that the stage trains, as one module, so that one checkpoint holds it."""
-
-    def __init__(self, preset: str = "default") -> None:
-        """``preset``: default or tiny."""
-        super().__init__()
-        tiny = preset == "tiny"
-        self.generator = Generator(GeneratorConfig.tiny() if tiny else None)
-        self.encoder = Encoder(EncoderConfig.tiny() if tiny else None)
-        self.mapping = HighLevelMapping()
-
-
-def losses(
-    nets: Networks, batch: Batch, teacher: Differentiable | None, recipe: Recipe
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """The weighted terms of one step, and image and segmentation logits they were computed on."""
-    with torch.autocast("cpu", torch.bfloat16):
-        latent = nets.encoder(batch.crop, batch.onehot)
-        mapped = nets.mapping(batch.attributes)
-        use = (torch.rand(len(latent), 1, 1) < 0.5).to(latent.dtype)
-        high = use * mapped + (1 - use) * latent[:, -_HIGH:]
-        codes = torch.cat([latent[:, :-_HIGH], high], 1)
-        codes = codes + recipe.code_noise * torch.randn_like(codes)
-        image, segmentation, depth = nets.generator(codes)
-        terms = {}
-        if teacher is not None:
-            terms["perceptual"] = recipe.perceptual * perceptual_loss(teacher, image, batch.crop)
-    image, segmentation, depth = image.float(), segmentation.float(), depth.float()
-    terms["pixel"] = recipe.pixel * pixel_loss(image, batch)
-    terms["parts"] = recipe.parts * part_loss(segmentation, depth, batch.labels)
-    terms["attributes"] = recipe.attributes * attribute_loss(
-        nets.mapping, latent[:, -_HIGH:].float(), mapped.float(), batch
-    )
-    terms["codes"] = recipe.codes * latent.float().square().mean()
-    return terms, image, segmentation
+SAVE_EVERY_S = 240.0
+REPORT_EVERY = 25
+PERCEPTUAL, RECOGNISER = "perceptual_squeezenet10", "identity_mobilefacenet"
 
 
 def train(
@@ -103,111 +47,166 @@ def train(
     seed: int,
     preset: str = "default",
     resume: Path | None = None,
+    recipe: str | None = None,
+    settings: dict[str, str] | None = None,
 ) -> dict[str, object]:
     """Trains generator, encoder and mapping for ``minutes`` and writes their weights to ``out``.
 
     Args:
         data: Folder of aligned faces with labels, landmarks and embeddings.
-        teachers: Folder of teacher networks; the perceptual one is used.
-        out: Receives generator, encoder and mapping ``.safetensors``, samples and a JSON summary.
+        teachers: Folder of teacher networks; the perceptual one and the recogniser are used.
+        out: Receives generator, encoder and mapping ``.safetensors``, a checkpoint, samples,
+            curves and a JSON summary.
         minutes: Wall-clock budget; the learning-rate schedule is a function of it.
         seed: Of every random draw.
         preset: ``default`` or ``tiny``.
-        resume: What to start from: a ``networks.safetensors`` of an earlier run, or a folder with
-            generator, encoder and mapping ``.safetensors``.
+        resume: Folder of a checkpoint, or of the three networks; the contrast also needs the
+            attribute network there.
+        recipe: One of ``RECIPES``; None takes ``reconstruction``, or ``continued`` on a resume.
+        settings: Numbers of the recipe to change, as text.
+
+    Raises:
+        UsageError: A recipe, setting or file does not exist.
     """
+    from vera_export.training.teachers import Differentiable
+
+    name = recipe or ("reconstruction" if resume is None else "continued")
+    chosen = choose(name, settings)
     torch.manual_seed(seed)
-    recipe = Recipe() if resume is None else Recipe.continued()
     batches = Batches(data, seed)
-    teacher = Differentiable(teachers / "perceptual_squeezenet10.onnx", outputs=5)
     nets = Networks(preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if resume is not None:
-        restore(nets, resume)
-    average = torch.optim.swa_utils.AveragedModel(
-        nets, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.averaging)
-    )
-    optimiser = torch.optim.Adam(nets.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
-    out.mkdir(parents=True, exist_ok=True)
-    start, step, saved, log = time.monotonic(), 0, 0.0, []
-    while (elapsed := time.monotonic() - start) < minutes * 60:
-        rate = _rate(recipe, step, elapsed / (minutes * 60))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        terms, _, _ = losses(nets, batches.draw(recipe.batch), teacher, recipe)
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_(nets.parameters(), 5.0)
-        optimiser.step()
-        average.update_parameters(nets)
-        step += 1
-        if step % 50 == 0:
-            row = {"step": step, "seconds": round(elapsed), "rate": round(rate, 6)}
-            log.append(row | {k: round(float(v.detach()), 4) for k, v in terms.items()})
-            (out / "generator_log.json").write_text(json.dumps(log))
-        if elapsed - saved > recipe.save_every_s:
-            saved = elapsed
-            save(nets, average.module, out)
-            sample_grid(average.module, batches, out / f"samples_{step:06d}.png")
-    save(nets, average.module, out)
-    sample_grid(average.module, batches, out / f"samples_{step:06d}.png")
-    summary: dict[str, object] = {"recipe": asdict(recipe), "steps": step, "minutes": minutes}
-    summary |= {"images_seen": step * recipe.batch, "seed": seed, "data": batches.faces.describe()}
-    summary["last"] = log[-1] if log else {}
+    perceptual = Differentiable(teachers / f"{PERCEPTUAL}.onnx", outputs=5)
+    contrast = None
+    if chosen.contrast:
+        recogniser = Differentiable(teachers / f"{RECOGNISER}.onnx")
+        contrast = build_contrast(recogniser, _attributes(resume), batches, seed, preset)
+    adversaries = build_adversaries(chosen, perceptual, batches.device)
+    trainer = Trainer(nets, Critics(perceptual, adversaries, contrast), batches, chosen)
+    before = {} if resume is None else _resume(trainer, resume, name)
+    summary: dict[str, object] = {"recipe": name, "settings": asdict(chosen), "minutes": minutes}
+    summary |= {"seed": seed, "data": batches.faces.describe()}
+    if contrast is not None:
+        summary["margins"] = {k: asdict(m) for k, m in contrast.margins.items()}
+    summary |= run(trainer, out, minutes, before=before, state={"recipe": name})
+    summary["images_seen"] = trainer.steps * chosen.batch
     (out / "generator.json").write_text(json.dumps(summary, indent=1))
     return summary
 
 
-def restore(nets: Networks, resume: Path) -> None:
-    """Loads one checkpoint, or a folder that holds the three networks one by one."""
-    if resume.is_file():
-        nets.load_state_dict(load_file(resume))
-        return
-    for name in ("generator", "encoder", "mapping"):
-        nets.get_submodule(name).load_state_dict(load_file(resume / f"{name}.safetensors"))
+def choose(name: str, settings: dict[str, str] | None) -> Recipe:
+    """The recipe ``name`` with changed settings.
+
+    Raises:
+        UsageError: There is no such recipe or setting.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"There is no recipe {name!r}; choose one of {', '.join(RECIPES)}.")
+    return overridden(RECIPES[name], settings or {})
 
 
-def save(nets: Networks, average: nn.Module, out: Path) -> None:
-    """Writes the resumable checkpoint, and the averaged networks one by one, each by rename."""
-    assert isinstance(average, Networks)
-    files = {
-        "networks": nets,
-        "generator": average.generator,
-        "encoder": average.encoder,
-        "mapping": average.mapping,
-    }
-    for name, module in files.items():
-        state = {k: v.contiguous() for k, v in module.state_dict().items()}
-        temporary = out / f".{name}.safetensors.part"
-        save_file(state, temporary)
-        temporary.replace(out / f"{name}.safetensors")
+def build_adversaries(recipe: Recipe, perceptual: nn.Module, device: str) -> tuple[Adversary, ...]:
+    """The discriminators that ``recipe`` gives a weight."""
+    found: list[Adversary] = []
+    if recipe.adversarial:
+        found.append(Judge(Discriminator(recipe.discriminator).to(device), recipe))
+    if recipe.projected:
+        found.append(ProjectedJudge(perceptual, recipe, device))
+    return tuple(found)
 
 
-@torch.no_grad()
-def sample_grid(nets: nn.Module, batches: Batches, path: Path) -> None:
-    """Held-out faces: reconstruction, then the identity parts of the next person, as one PNG."""
-    assert isinstance(nets, Networks)
-    batch = batches.rows(torch.from_numpy(batches.faces.val[:6]))
-    with torch.autocast("cpu", torch.bfloat16):
-        latent = nets.encoder(batch.crop, batch.onehot)
-        swapped = swap_identity(latent, latent.roll(1, 0))
-        rows = [batch.crop] + [nets.generator(x)[0].float() for x in (latent, swapped)]
-    grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
-    pixels = ((grid.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).numpy().astype(np.uint8)
-    cv2.imwrite(str(path), pixels[:, :, ::-1])
+def continued(trainer: Trainer, state: dict[str, Any], recipe: str) -> dict[str, Any]:
+    """The state that a run goes on from: nothing if another recipe wrote it."""
+    if state.get("recipe") != recipe:
+        return {}
+    trainer.go_on(state)
+    return state
 
 
-def swap_identity(latent: Tensor, donor: Tensor) -> Tensor:
-    """Latents with the rows of ``donor`` that carry identity: face parts, ears, identity code."""
-    keep = torch.ones(contract.LATENT_ROWS, 1, dtype=latent.dtype)
-    for name in ("skin", "eye", "brow", "mouth", "nose", "ear"):
-        part = contract.CLASSES.index(name)
-        keep[contract.shape_row(part)] = 0
-        keep[contract.texture_row(part)] = 0
-    keep[contract.high_level_row("identity")] = 0
-    return latent * keep + donor * (1 - keep)
+def run(
+    trainer: Trainer,
+    out: Path,
+    minutes: float,
+    *,
+    before: dict[str, Any],
+    state: dict[str, Any],
+    stop_after: float | None = None,
+    carried: bool = False,
+) -> dict[str, Any]:
+    """Trains until ``minutes`` are over, writing checkpoints, weights, samples and curves.
+
+    Args:
+        trainer: The run.
+        out: Receives ``checkpoint.json`` with its archives, averaged networks, ``samples_*.png``
+            and ``curves.jsonl``.
+        minutes: Length of the whole schedule.
+        before: State of the checkpoint that the run goes on from: its seconds count.
+        state: What else belongs into the checkpoint's state.
+        stop_after: Minutes after which this call ends though the schedule does not.
+        carried: The results are to be carried elsewhere: few files, NumPy archives only.
+
+    Returns:
+        Steps, seconds and the last row of the curves.
+    """
+    curves = Curves(out, events=not carried)
+    done = float(before.get("seconds", 0.0))
+    start = saved = time.monotonic()
+    limit = min(minutes * 60, done + (stop_after or minutes) * 60)
+
+    def seconds() -> float:
+        return done + time.monotonic() - start
+
+    def save() -> None:
+        now = {**state, **trainer.state(), "seconds": round(seconds(), 1)}
+        write_checkpoint(out, gathered(trainer.modules()), now)
+        if not carried:
+            write_folder(trainer.averaged, out)
+        name = "samples.png" if carried else f"samples_{trainer.steps:06d}.png"
+        sample_grid(trainer.averaged, trainer.batches, out / name)
+
+    while seconds() < limit:
+        terms = trainer.step(seconds() / (minutes * 60))
+        over = seconds() >= limit
+        if over or trainer.steps % REPORT_EVERY == 0:
+            values = {name: float(value) for name, value in terms.items()}
+            for name, probability in trainer.state()["augmentation"].items():
+                values[f"augmentation_{name}"] = probability
+            curves.write(trainer.steps, {"seconds": round(seconds()), **values})
+        if not over and time.monotonic() - saved > SAVE_EVERY_S:
+            saved = time.monotonic()
+            save()
+    save()
+    curves.close()
+    return {"steps": trainer.steps, "seconds": round(seconds(), 1), "last": curves.last}
 
 
-def _rate(recipe: Recipe, step: int, progress: float) -> float:
-    fall = (progress - recipe.decay_from) / (1 - recipe.decay_from)
-    fading = 1.0 if fall < 0 else max(0.02, 1 - fall)
-    return recipe.learning_rate * min(1.0, (step + 1) / recipe.warm_up_steps) * math.sqrt(fading)
+def build_contrast(
+    recogniser: nn.Module, attributes: Attributes, batches: Batches, seed: int, preset: str
+) -> Contrast:
+    """A calibrated contrast on the device of ``batches``."""
+    config = ContrastConfig.tiny() if preset == "tiny" else None
+    contrast = Contrast(Encoders(recogniser, attributes).to(batches.device), config)
+    contrast.calibrate(batches, seed)
+    return contrast
+
+
+def _attributes(resume: Path | None) -> Attributes:
+    from vera_export.models import attributes
+
+    path = Path() if resume is None else resume / "attributes.safetensors"
+    if not path.is_file():
+        raise UsageError(
+            "The contrast needs attributes.safetensors in the folder to resume from, got none; put "
+            "it there, or pass --set contrast=0."
+        )
+    return attributes.load(path)
+
+
+def _resume(trainer: Trainer, folder: Path, recipe: str) -> dict[str, Any]:
+    """Loads a checkpoint, or a folder with the three networks."""
+    if is_checkpoint(folder):
+        tensors, state = read_checkpoint(folder)
+        trainer.load(tensors)
+        return continued(trainer, state, recipe)
+    load_folder(trainer.nets, folder)
+    load_folder(trainer.averaged, folder)
+    return {}
