@@ -1,0 +1,95 @@
+"""Fréchet distance of two sets of images on VerA's own perceptual features.
+
+The formula is that of Heusel 2017 (arXiv 1706.08500, eq. 6); the features are not Inception's, so
+the figure is no FID and must not be compared with one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vera import contract
+from vera.engines import Engines
+
+Float = npt.NDArray[np.float64]
+
+# A feature whose spread is below this share of the median one hardly ever fires, and is left out.
+_DEAD = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """Mean float64 [d] and covariance float64 [d, d] of a set of feature vectors."""
+
+    mean: Float
+    covariance: Float
+
+    @classmethod
+    def fitted(cls, features: Float) -> "Gaussian":
+        """The Gaussian with the moments of ``features`` [n, d], n at least 2."""
+        return cls(features.mean(0), np.cov(features, rowvar=False))
+
+
+def frechet_distance(a: Gaussian, b: Gaussian) -> float:
+    """Squared Fréchet distance ``|ma - mb|^2 + tr(A + B - 2 (A B)^1/2)``.
+
+    The trace of the root is that of ``(A^1/2 B A^1/2)^1/2``, which is symmetric: no imaginary parts
+    arise where there are fewer images than features.
+    """
+    values, vectors = np.linalg.eigh(a.covariance)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    shared = np.linalg.eigvalsh(root @ b.covariance @ root)
+    traces = np.trace(a.covariance) + np.trace(b.covariance)
+    apart = np.square(a.mean - b.mean).sum()
+    return max(0.0, float(apart + traces - 2 * np.sqrt(np.maximum(shared, 0)).sum()))
+
+
+def pooled_features(images: npt.NDArray[np.uint8], engines: Engines) -> Float:
+    """Spatial means of every perceptual feature map, float64 [n, 304].
+
+    Args:
+        images: uint8 [n, 256, 256, 3].
+        engines: Runs ``perceptual``.
+    """
+    rows = []
+    for image in images:
+        crop = image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - 1
+        maps = engines.run("perceptual", crop=crop)
+        rows.append(
+            np.concatenate([maps[t.name][0].mean((1, 2)) for t in contract.PERCEPTUAL.outputs])
+        )
+    return np.asarray(rows, np.float64)
+
+
+def frechet_figures(
+    samples: Float, held_out: Float, first: Float, second: Float
+) -> dict[str, float | int]:
+    """Distances of samples to real images, beside those of real images to each other.
+
+    The distance of few images is too large by an amount that depends on their number, so a figure
+    may only be compared with one of the same number: ``real_*`` is what a perfect generator would
+    get.
+
+    Args:
+        samples: Features [n, d] of generated images.
+        held_out: Features [v, d] of real images that nothing was trained on, v at most n.
+        first: Features [n, d] of training images.
+        second: Features [n, d] of other training images; they set the scale of each feature, too.
+    """
+    centre, spread = second.mean(0), second.std(0)
+    alive = spread > _DEAD * np.median(spread)
+    samples, held_out, first, second = (
+        ((x - centre)[:, alive] / spread[alive]) for x in (samples, held_out, first, second)
+    )
+    few = min(len(held_out), len(samples), len(first))
+    held, other = Gaussian.fitted(held_out[:few]), Gaussian.fitted(second)
+    return {
+        "features": samples.shape[1],
+        "images": len(samples),
+        "samples_to_training": frechet_distance(Gaussian.fitted(samples), other),
+        "real_halves": frechet_distance(Gaussian.fitted(first), other),
+        "images_held_out": few,
+        "samples_to_held_out": frechet_distance(Gaussian.fitted(samples[:few]), held),
+        "real_to_held_out": frechet_distance(Gaussian.fitted(first[:few]), held),
+    }
