@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,15 @@ import torch
 from torch import nn
 
 from vera import contract
-from vera.bundle import IDENTITIES, MANIFEST, load_bundle
+from vera.bundle import IDENTITIES, MANIFEST, layout_entries, load_bundle
 from vera.errors import VeraError
 from vera_export import parity
-from vera_export.models.generator import Generator
-from vera_export.models.perceptual import Perceptual
+from vera_export.layout import layout_of
 from vera_export.registry import load_networks
-from vera_export.rewrites import FoldedGenerator, FoldedPerceptual
 from vera_export.storage import halve, round_weights, share
 from vera_export.to_onnx import (
     GradientPair,
+    folded,
     generator_function,
     generator_to_onnx,
     gradient_pair,
@@ -85,7 +84,14 @@ def build_bundle(weights: Path, out: Path, release: Release, identities: Path) -
     networks = load_networks(weights)
     metrics = {name: _metrics(weights / f"{name}.json") for name in networks}
     provenance = {"training": metrics, **release.provenance}
+    release = replace(release, license=_license(release, metrics))
     return write_bundle(networks, out, release, identities, provenance)
+
+
+def _license(release: Release, metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The licence with those of converted networks in front, which bind the bundle as a whole."""
+    foreign = [f"{name}: {m['licence']}" for name, m in metrics.items() if "licence" in m]
+    return "; ".join([*foreign, f"the rest: {release.license}"]) if foreign else release.license
 
 
 def write_bundle(
@@ -121,19 +127,25 @@ def write_bundle(
 
 
 def export_networks(networks: dict[str, nn.Module]) -> Exported:
-    """Every engine of the contract from its network, in memory."""
+    """Every engine of the contract from its network, in memory.
+
+    Raises:
+        VeraError: Networks do not fit each other.
+    """
+    specs = contract.engines(bundle_layout(networks))
     for network in networks.values():
         round_weights(network.eval().requires_grad_(False))
-    generator, perceptual = _generator(networks), _perceptual(networks)
+    generator, perceptual = networks["generator"], networks["perceptual"]
     pair = gradient_pair(generator, perceptual)
     models = {
         "generator": generator_to_onnx(generator),
         "generator_forward": pair.forward,
         "generator_backward": pair.backward,
-        "perceptual": perceptual_to_onnx(perceptual),
+        "perceptual": perceptual_to_onnx(perceptual, layout_of(generator, perceptual)),
     }
-    for name in ("detector", "parser", "embedder", "attributes", "encoder"):
-        models[name] = module_to_onnx(networks[name], contract.ENGINES[name])
+    for name in ("detector", "parser", "embedder", "attributes", "encoder", "refiner"):
+        if name in networks:
+            models[name] = module_to_onnx(networks[name], specs[name])
     for model in models.values():
         halve(model)
     return Exported(models, pair)
@@ -147,28 +159,43 @@ def check_bundle(
     Raises:
         VeraError: An engine does not agree.
     """
-    generator, perceptual = _generator(networks), _perceptual(networks)
-    sessions = {name: parity.session(str(folder / f"{name}.onnx")) for name in contract.ENGINES}
+    layout = bundle_layout(networks)
+    specs, batches = contract.engines(layout), parity.batches_for(layout)
+    generator, perceptual = networks["generator"], networks["perceptual"]
+    names = [n for n in specs if n in networks or n not in contract.OPTIONAL]
+    sessions = {name: parity.session(str(folder / f"{name}.onnx")) for name in names}
     sources: dict[str, parity.Source] = dict(networks)
     sources["generator"] = lambda latent: generator(latent)[:2]
     sources["generator_forward"] = generator_function(generator, perceptual)
     figures: dict[str, Any] = {}
-    for name in contract.ENGINES:
+    for name in names:
         if name != "generator_backward":
-            figures[name] = parity.check_engine(
-                sessions[name], contract.ENGINES[name], sources[name]
-            )
-    folded = generator_function(
-        FoldedGenerator(generator).eval(), FoldedPerceptual(perceptual).eval()
-    )
+            figures[name] = parity.check_engine(sessions[name], specs[name], sources[name], batches)
+    rewritten = generator_function(folded(generator), folded(perceptual))
+    ahead, behind = sessions["generator_forward"], sessions["generator_backward"]
     figures["generator_backward"] = {
-        "rewrite": parity.check_rewrite(generator, perceptual),
-        "trace": parity.check_trace(pair.split, folded),
-        "engine": parity.check_backward(
-            sessions["generator_forward"], sessions["generator_backward"], pair.split
-        ),
+        "rewrite": parity.check_rewrite(generator, perceptual, batches[0]),
+        "trace": parity.check_trace(pair.split, rewritten, batches, layout),
+        "engine": parity.check_backward(ahead, behind, pair.split, batches, layout),
     }
     return figures
+
+
+def bundle_layout(networks: Mapping[str, nn.Module]) -> contract.Layout:
+    """The layout of a bundle of these networks.
+
+    Raises:
+        VeraError: The encoder was trained for another generator.
+    """
+    layout = layout_of(*networks.values())
+    fitting = layout_of(*(n for name, n in networks.items() if name != "generator"))
+    sizes = [(a.image, a.segmentation, a.latent_width) for a in (layout, fitting)]
+    if "encoder" in networks and sizes[0] != sizes[1]:
+        raise VeraError(
+            "The encoder was trained for another generator than the one beside it; remove "
+            "encoder.safetensors, then the inversion starts at the mean latent."
+        )
+    return layout
 
 
 def _manifest(
@@ -184,14 +211,15 @@ def _manifest(
         "version": release.version,
         "license": release.license,
         "contract": contract.CONTRACT_VERSION,
-        "resolution": contract.CROP_SIZE,
         "classes": list(contract.CLASSES),
-        "latent": {"rows": contract.LATENT_ROWS, "width": contract.LATENT_WIDTH},
+        **layout_entries(bundle_layout(networks)),
         "files": {path.name: _listed(path) for path in sorted(folder.iterdir())},
         "engines": {
-            name: {"file": f"{name}.onnx", "parity": figures[name]} for name in contract.ENGINES
+            name: {"file": f"{name}.onnx", "parity": figures[name]}
+            for name in contract.ENGINES
+            if name in figures
         },
-        "feature_weights": _perceptual(networks).feature_weights(),
+        "feature_weights": networks["perceptual"].feature_weights(),  # type: ignore[operator]
         "gate": {
             "cosine_threshold": gate.cosine_threshold,
             "false_accept_rate": gate.false_accept_rate,
@@ -210,16 +238,4 @@ def _listed(path: Path) -> dict[str, Any]:
 
 def _metrics(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
-
-
-def _generator(networks: Mapping[str, nn.Module]) -> Generator:
-    found = networks["generator"]
-    assert isinstance(found, Generator)
-    return found
-
-
-def _perceptual(networks: Mapping[str, nn.Module]) -> Perceptual:
-    found = networks["perceptual"]
-    assert isinstance(found, Perceptual)
     return found

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from vera.errors import VeraError
@@ -84,12 +85,11 @@ def differentiate(function: Function, x: Tensor) -> Split:
     def joint(x: Tensor, *grads: Tensor) -> tuple[Tensor, ...]:
         return vector_jacobian(function, x, *grads)
 
-    def arguments(batch: int) -> list[Tensor]:
-        example = _example(x, batch)
+    def arguments(example: Tensor) -> list[Tensor]:
         with torch.no_grad():
             return [example, *(torch.ones_like(t) for t in function(example))]
 
-    first, second = (_trace(joint, arguments(batch)) for batch in _BATCHES)
+    first, second = (_trace(joint, x, batch, arguments) for batch in _BATCHES)
     _free_batch(first, second)
     return _split(first, second)
 
@@ -97,21 +97,26 @@ def differentiate(function: Function, x: Tensor) -> Split:
 def trace_forward(function: Function, x: Tensor) -> fx.GraphModule:
     """Graph of ``function`` alone; arguments and errors as in :func:`differentiate`."""
     with torch.no_grad():
-        first, second = (_trace(function, [_example(x, batch)]) for batch in _BATCHES)
+        first, second = (_trace(function, x, batch) for batch in _BATCHES)
     _free_batch(first, second)
     return first
 
 
-def _example(x: Tensor, batch: int) -> Tensor:
-    return torch.randn(
-        batch, *x.shape[1:], dtype=x.dtype, generator=torch.Generator().manual_seed(batch)
-    )
+def _trace(
+    function: Callable[..., tuple[Tensor, ...]],
+    x: Tensor,
+    batch: int,
+    arguments: Callable[[Tensor], list[Tensor]] = lambda example: [example],
+) -> fx.GraphModule:
+    """Graph of ``function`` for a batch of inputs like ``x``; ``arguments`` makes the rest of them.
 
-
-def _trace(function: Callable[..., tuple[Tensor, ...]], arguments: list[Tensor]) -> fx.GraphModule:
-    graph: fx.GraphModule = make_fx(
+    Tensors have shapes and no values while it is traced, so memory does not grow with the network.
+    """
+    tracer = make_fx(
         function, decomposition_table=dict(core_aten_decompositions().items()), tracing_mode="real"
-    )(*arguments)
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        graph: fx.GraphModule = tracer(*arguments(x.new_empty(batch, *x.shape[1:])))
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

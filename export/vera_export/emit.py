@@ -339,10 +339,36 @@ def _pool(g: _Graph, node: fx.Node, args: list[Any]) -> str:
 
 @_rule("vera.repeat")
 def _repeat(g: _Graph, node: fx.Node, args: list[Any]) -> str:
+    return _enlarged(g, args[0], node.name)
+
+
+def _enlarged(g: _Graph, x: str, name: str = "") -> str:
     return g.add(
-        "Resize", args[0], "", g.constant([1, 1, 2, 2]), name=node.name, mode="nearest",
+        "Resize", x, "", g.constant([1, 1, 2, 2]), name=name, mode="nearest",
         coordinate_transformation_mode="asymmetric", nearest_mode="floor",
     )  # fmt: skip
+
+
+@_rule("vera.smooth")
+def _smooth(g: _Graph, node: fx.Node, args: list[Any]) -> str:
+    x, before, after = args
+    channels = _image(node.args[0])[0]
+    taps = np.array([1.0, 3.0, 3.0, 1.0]) / 4
+    kernel = np.broadcast_to(np.outer(taps, taps), (channels, 1, 4, 4))
+    pads = [before, before, after, after]
+    return g.add("Conv", x, g.constant(kernel), name=node.name, pads=pads, group=channels)
+
+
+@_rule("vera.peak")
+def _peak(g: _Graph, node: fx.Node, args: list[Any]) -> str:
+    return g.add("MaxPool", args[0], name=node.name, kernel_shape=[2, 2], strides=[2, 2])
+
+
+@_rule("vera.peak_gradient")
+def _peak_gradient(g: _Graph, node: fx.Node, args: list[Any]) -> str:
+    grad, x, y = args
+    held = g.add("Cast", g.add("Equal", x, _enlarged(g, y)), to=1)  # 1: float32
+    return g.add("Mul", _enlarged(g, grad), held, name=node.name)
 
 
 def _image(node: Any) -> tuple[int, int, int]:

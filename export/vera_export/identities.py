@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from vera import contract
-from vera.align import ARCFACE, crop_matrix, warp_to_crop
-from vera_export.models import embedder as embedders
-from vera_export.models.embedder import Embedder
+from vera.align import ARCFACE, crop_matrix, to_tensor, warp_to_crop
 from vera_export.models.encoder import Encoder
 from vera_export.models.generator import Generator
+from vera_export.registry import load_network
 from vera_export.training.batches import Batches
 from vera_export.training.dataset import Faces
 
@@ -57,7 +57,7 @@ def build_identities(
     batches = Batches(data, cfg.seed)
     encoder = Encoder.load(weights / "encoder.safetensors")
     generator = Generator.load(weights / "generator.safetensors")
-    embedder = embedders.load(weights / "embedder.safetensors").eval()
+    embedder = load_network(weights, "embedder")
     faces = batches.faces
     rows = _choose(faces, cfg)
     latents = _encode(encoder, batches, rows)
@@ -98,13 +98,13 @@ def _skin_colour(image: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) ->
     return colour
 
 
-def _embed(embedder: Embedder, images: npt.NDArray[np.uint8], points: Float) -> Float:
+def _embed(embedder: nn.Module, images: npt.NDArray[np.uint8], points: Float) -> Float:
     crops = [
         warp_to_crop(image, crop_matrix(five.astype(np.float64), ARCFACE), ARCFACE.size)
         for image, five in zip(images, points, strict=True)
     ]
-    tensor = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    result: Float = embedder(tensor).numpy()
+    faces = torch.from_numpy(np.concatenate([to_tensor(crop) for crop in crops]))
+    result: Float = embedder(faces).numpy()
     return result
 
 

@@ -10,7 +10,7 @@ slope: (1) in float64 the rewritten function and its gradient equal those of the
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ from torch import Tensor
 from vera import contract
 from vera.errors import VeraError
 from vera_export.differentiate import Function, Split, vector_jacobian
-from vera_export.rewrites import FoldedGenerator, FoldedPerceptual
-from vera_export.to_onnx import example_inputs, generator_function
+from vera_export.layout import layout_of
+from vera_export.to_onnx import example_inputs, folded, generator_function
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -34,6 +34,12 @@ Source = Callable[..., tuple[Tensor, ...]]
 
 _REWRITE = contract.Tolerance(1e-9, 1e-9, "float64: rewrites are exact up to rounding")
 _TRACE = contract.Tolerance(1e-5, 1e-5, "float32, the same kernels in the same order")
+
+
+def batches_for(layout: contract.Layout) -> tuple[int, ...]:
+    """Batch sizes of the checks; what a sample needs grows with the layout's sizes."""
+    large = layout.coarse * layout.image > contract.COARSE_SIZE * contract.CROP_SIZE
+    return BATCHES[:2] if large else BATCHES
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def check_engine(
 
 
 def check_rewrite(
-    generator: torch.nn.Module, perceptual: torch.nn.Module
+    generator: torch.nn.Module, perceptual: torch.nn.Module, batch: int = 2
 ) -> dict[str, dict[str, float]]:
     """Link 1: values and gradient of the folded networks in float64 against their sources.
 
@@ -130,12 +136,13 @@ def check_rewrite(
     """
     g, p = copy.deepcopy(generator).double(), copy.deepcopy(perceptual).double()
     source = generator_function(g, p)
-    folded = generator_function(FoldedGenerator(g), FoldedPerceptual(p))  # type: ignore[arg-type]
-    latent = example_inputs(contract.GENERATOR_FORWARD, 2, seed=7)[0].double()
+    rewritten = generator_function(folded(g), folded(p))
+    spec = contract.engines(layout_of(g, p))["generator_forward"]
+    latent = example_inputs(spec, batch, seed=7)[0].double()
     grads = _grads(source, latent, seed=8)
-    names = [*(t.name for t in contract.GENERATOR_FORWARD.outputs), "grad_latent"]
+    names = [*(t.name for t in spec.outputs), "grad_latent"]
     pairs = zip(
-        vector_jacobian(folded, latent, *grads),
+        vector_jacobian(rewritten, latent, *grads),
         vector_jacobian(source, latent, *grads),
         strict=True,
     )
@@ -146,7 +153,10 @@ def check_rewrite(
 
 
 def check_trace(
-    split: Split, function: Function, batches: Sequence[int] = BATCHES
+    split: Split,
+    function: Function,
+    batches: Sequence[int] = BATCHES,
+    layout: contract.Layout = contract.DEFAULT,
 ) -> dict[str, dict[str, float]]:
     """Link 2: the traced pair in torch against the function it was traced from.
 
@@ -154,9 +164,10 @@ def check_trace(
         VeraError: The trace holds something of the batch it was traced with.
     """
     count = len(split.saved)
+    spec = contract.engines(layout)["generator_forward"]
     pairs = []
     for batch in batches:
-        latent = example_inputs(contract.GENERATOR_FORWARD, batch, seed=200 + batch)[0]
+        latent = example_inputs(spec, batch, seed=200 + batch)[0]
         grads = _grads(function, latent, seed=300 + batch)
         saved = split.forward(latent)[-count:]
         pairs.append(
@@ -170,15 +181,18 @@ def check_backward(
     backward: "onnxruntime.InferenceSession",
     split: Split,
     batches: Sequence[int] = BATCHES,
+    layout: contract.Layout = contract.DEFAULT,
 ) -> dict[str, dict[str, float]]:
     """Link 3: the backward engine against the traced graph, given what the engine saved.
 
     Raises:
         VeraError: They do not agree.
     """
-    spec, names = contract.GENERATOR_BACKWARD, list(split.saved)
+    specs, names = contract.engines(layout), list(split.saved)
+    spec = specs["generator_backward"]
     pairs, saved_pairs = [], []
-    for batch, latent in _latents(batches):
+    for batch in batches:
+        latent = example_inputs(specs["generator_forward"], batch, seed=500 + batch)[0]
         saved = forward.run(names, {"latent": latent.numpy()})
         wanted = split.forward(latent)
         saved_pairs += [(a, b) for a, b in zip(saved, wanted[-len(names) :], strict=True)]
@@ -197,11 +211,6 @@ def check_backward(
         compare("saved", saved_pairs, spec.tolerance),
     ]
     return require(spec.name, agreements)
-
-
-def _latents(batches: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-    for batch in batches:
-        yield batch, example_inputs(contract.GENERATOR_FORWARD, batch, seed=500 + batch)[0]
 
 
 def _grads(function: Function, latent: Tensor, seed: int) -> list[Tensor]:

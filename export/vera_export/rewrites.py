@@ -7,13 +7,13 @@ made of convolutions, matrix products and elementwise operations.
 """
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from vera import contract
-from vera_export import nodes
+from vera_export.derivatives import Convolve, Leaky, Pool, Product, Shuffle, Split, call
 from vera_export.models.generator import Generator, PartLayer
 from vera_export.models.layers import LEAK, Conv, UpConv, Upsample
 from vera_export.models.perceptual import Perceptual
@@ -22,115 +22,22 @@ _HIGH = len(contract.HIGH_LEVEL)
 _GAIN = math.sqrt(2)  # of ``layers.activate``; positive, so it commutes with the leaky ReLU
 
 
-def _call(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    """``function.apply``, which torch leaves untyped."""
-    return function.apply(*arguments)
-
-
-class _Product(torch.autograd.Function):
-    """Matrix product and its gradients; an operand that is broadcast must be frozen."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        result: Tensor = nodes.product(a, b)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        a, b = ctx.saved_tensors
-        left = nodes.product(grad, b.transpose(-1, -2)) if ctx.needs_input_grad[0] else None
-        right = nodes.product(a.transpose(-1, -2), grad) if ctx.needs_input_grad[1] else None
-        return left, right
-
-
-class _Convolve(torch.autograd.Function):
-    """Stride-1 convolution; its gradient is a convolution with the flipped weight."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.weight = weight
-        return nn.functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        weight = ctx.weight.transpose(0, 1).flip(2, 3)
-        return nn.functional.conv2d(grad, weight, padding=weight.shape[-1] // 2), None, None
-
-
-class _Leaky(torch.autograd.Function):
-    """Leaky ReLU whose gradient reads the output, which has the input's sign."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
-        y = nn.functional.leaky_relu(x, slope) if slope else torch.relu(x)
-        ctx.save_for_backward(y)
-        ctx.slope = slope
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (y,) = ctx.saved_tensors
-        return nodes.leaky_gradient(grad, y, ctx.slope), None
-
-
-class _Shuffle(torch.autograd.Function):
-    """Depth to space by 2; its gradient is space to depth."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        result: Tensor = nodes.shuffle(x)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        result: Tensor = nodes.unshuffle(grad)
-        return result
-
-
-class _Pool(torch.autograd.Function):
-    """Mean over 2 x 2 squares; its gradient repeats a quarter of the value."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        result: Tensor = nodes.pool(x)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        result: Tensor = nodes.repeat(grad * 0.25)
-        return result
-
-
-class _Split(torch.autograd.Function):
-    """Pieces along axis 1; the gradient joins them, where a slice's would scatter."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *sizes: int) -> tuple[Tensor, ...]:
-        ctx.count = len(sizes)
-        return tuple(torch.split(x, list(sizes), 1))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return torch.cat(grads, 1), *[None] * ctx.count
-
-
 def _conv(x: Tensor, conv: nn.Conv2d, gain: float = 1.0) -> Tensor:
     assert conv.bias is not None
     weight, bias = (conv.weight, conv.bias) if gain == 1 else (conv.weight * gain, conv.bias * gain)
-    y: Tensor = _call(_Convolve, x, weight, bias)
+    y: Tensor = call(Convolve, x, weight, bias)
     return y
 
 
 def _active(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    y: Tensor = _call(_Leaky, _conv(x, conv, _GAIN), LEAK)
+    y: Tensor = call(Leaky, _conv(x, conv, _GAIN), LEAK)
     return y
 
 
 def _up(x: Tensor, conv: nn.Conv2d) -> Tensor:
     # The activation acts on single values, so it commutes with the shuffle and joins the
     # convolution.
-    y: Tensor = _call(_Shuffle, _active(x, conv))
+    y: Tensor = call(Shuffle, _active(x, conv))
     return y
 
 
@@ -146,11 +53,13 @@ class FoldedPerceptual(nn.Module):
         """[n, 3, 256, 256] -> the taps of ``contract.PERCEPTUAL_TAPS``."""
         taps = []
         x = image
+        for _ in range(round(math.log2(image.shape[-1] // contract.CROP_SIZE))):
+            x = call(Pool, x)
         for first, second in zip(self.source.first, self.source.second, strict=True):
             assert isinstance(first, nn.Conv2d)
             assert isinstance(second, nn.Conv2d)
-            x = _call(_Leaky, _conv(_call(_Pool, x), first), 0.0)
-            x = _call(_Leaky, _conv(x, second), 0.0)
+            x = call(Leaky, _conv(call(Pool, x), first), 0.0)
+            x = call(Leaky, _conv(x, second), 0.0)
             taps.append(x)
         return tuple(taps)
 
@@ -201,24 +110,24 @@ class FoldedGenerator(nn.Module):
         """Modulated weights of each layer, [n, k, o, i]; they carry the activation's gain."""
         n, k, width = latent.shape[0], contract.CLASS_COUNT, self.source.config.part_width
         # Products with constant tables instead of indexing: their gradients are products too.
-        codes = _call(_Product, self.select, latent).permute(1, 0, 2)  # [l k, n, d]
-        high = _call(_Product, self.select_high, latent)
-        style = _call(_Product, codes, self.affine.transpose(1, 2))  # [l k, n, i]
+        codes = call(Product, self.select, latent).permute(1, 0, 2)  # [l k, n, d]
+        high = call(Product, self.select_high, latent)
+        style = call(Product, codes, self.affine.transpose(1, 2))  # [l k, n, i]
         high = (
-            _call(_Product, high.reshape(n, -1), self.affine_high.T)
+            call(Product, high.reshape(n, -1), self.affine_high.T)
             .reshape(n, -1, width)
             .permute(1, 0, 2)
         )
         style = style + high + 1
         half_square = self.weight.square() * 0.5  # rsqrt(v / 2) = gain rsqrt(v)
         demodulation = torch.rsqrt(
-            _call(_Product, style.square(), half_square.transpose(1, 2)) + 0.5e-8
+            call(Product, style.square(), half_square.transpose(1, 2)) + 0.5e-8
         )
         weight = (
             self.weight[:, None] * style[:, :, None] * demodulation[..., None]
         )  # [l k, n, o, i]
         layers = len(self.source.layers)
-        pieces: tuple[Tensor, ...] = _call(_Split, weight.permute(1, 0, 2, 3), *[k] * layers)
+        pieces: tuple[Tensor, ...] = call(Split, weight.permute(1, 0, 2, 3), *[k] * layers)
         return pieces
 
     def _parts(self, latent: Tensor, weights: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -228,23 +137,21 @@ class FoldedGenerator(nn.Module):
         x = depth = self.grid
         for i, (layer, weight) in enumerate(zip(source.layers, weights, strict=True)):
             bias = cast(PartLayer, layer).bias.reshape(k, width, 1) * _GAIN
-            x = _call(_Leaky, _call(_Product, weight, x) + bias, LEAK)  # [n, k, c, p]
+            x = call(Leaky, call(Product, weight, x) + bias, LEAK)  # [n, k, c, p]
             if i == last_shape:
-                depth = _call(_Product, source.depth, x) + source.depth_bias  # [n, k, 1, p]
+                depth = call(Product, source.depth, x) + source.depth_bias  # [n, k, 1, p]
                 depth = (depth * source.has_depth).reshape(n, k, side * side)
         masks = torch.softmax(depth, 1)
         opaque = source.opaque.reshape(k, 1)
         total = (masks * opaque).sum(1, keepdim=True) + 1e-8
         mix = masks * (opaque / total + (1 - opaque))  # [n, k, p]
-        fused = _call(
-            _Product, source.fuse, (x * mix[:, :, None]).reshape(n, k * width, side * side)
-        )
-        fused = fused + _call(_Product, source.fuse_bias, mix)
+        fused = call(Product, source.fuse, (x * mix[:, :, None]).reshape(n, k * width, side * side))
+        fused = fused + call(Product, source.fuse_bias, mix)
         return depth.reshape(n, k, side, side), fused.reshape(n, -1, side, side)
 
     def _render(self, features: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         source = self.source
-        context = _call(_Pool, features)
+        context = call(Pool, features)
         first, second, up = source.context
         context = _active(context, cast(Conv, first).conv)
         context = _active(context, cast(Conv, second).conv)
@@ -254,18 +161,18 @@ class FoldedGenerator(nn.Module):
         both = _heads(x, source.rgb_64, source.part_64)
         # The depths join the part channels by a product with a constant: a pad's gradient would be
         # a slice.
-        both = both + _call(
-            _Product, self.place, _enlarge(depth, source.enlarge_32).flatten(2)
+        both = both + call(
+            Product, self.place, _enlarge(depth, source.enlarge_32).flatten(2)
         ).reshape(both.shape)
         x = _active(_up(x, source.up_128.conv), source.conv_128.conv)
         both = _enlarge(both, source.enlarge_64) + _heads(x, source.rgb_128, source.part_128)
-        fine = _call(_Shuffle, _conv(x, source.rgb_256.conv))
-        rgb, parts = _call(_Split, both, 3, contract.CLASS_COUNT)
+        fine = _conv(_up(x, source.up_256.conv), source.rgb_256)
+        rgb, parts = call(Split, both, 3, contract.CLASS_COUNT)
         return _enlarge(rgb, source.enlarge_128) + fine, parts, depth
 
 
 def _enlarge(x: Tensor, layer: Upsample) -> Tensor:
-    y: Tensor = _call(_Product, layer.matrix, _call(_Product, x, layer.matrix.T))
+    y: Tensor = call(Product, layer.matrix, call(Product, x, layer.matrix.T))
     return y
 
 
@@ -273,7 +180,7 @@ def _heads(x: Tensor, rgb: nn.Conv2d, part: nn.Conv2d) -> Tensor:
     """Both 1x1 heads as one convolution, [n, 3 + k, h, w]."""
     assert rgb.bias is not None
     assert part.bias is not None
-    y: Tensor = _call(
-        _Convolve, x, torch.cat([rgb.weight, part.weight]), torch.cat([rgb.bias, part.bias])
+    y: Tensor = call(
+        Convolve, x, torch.cat([rgb.weight, part.weight]), torch.cat([rgb.bias, part.bias])
     )
     return y

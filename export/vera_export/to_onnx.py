@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from vera import contract
+from vera.errors import VeraError
 from vera_export.differentiate import Function, Split, differentiate, trace_forward
 from vera_export.emit import OPSET, emit
+from vera_export.layout import layout_of
 from vera_export.models.generator import Generator
+from vera_export.models.onnx_network import OnnxNetwork
 from vera_export.models.perceptual import Perceptual
+from vera_export.models.public_generator import PublicGenerator
+from vera_export.models.vgg import Vgg
 from vera_export.rewrites import FoldedGenerator, FoldedPerceptual
+from vera_export.rewrites_public import FoldedPublicGenerator, FoldedVgg
 
 if TYPE_CHECKING:
     import onnx
 
 Shapes = list[tuple[str, tuple[int | None, ...]]]
+_FOLDED: tuple[tuple[type[nn.Module], Callable[[Any], nn.Module]], ...] = (
+    (Generator, FoldedGenerator),
+    (PublicGenerator, FoldedPublicGenerator),
+    (Perceptual, FoldedPerceptual),
+    (Vgg, FoldedVgg),
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,8 @@ def module_to_onnx(module: nn.Module, spec: contract.EngineSpec) -> "onnx.ModelP
         module: In eval mode; batch norm already folded where that is wanted.
         spec: Entry of the contract.
     """
+    if isinstance(module, OnnxNetwork):
+        return module.graph()
     batch = torch.export.Dim("batch", min=1, max=1024)
     examples = example_inputs(spec, 2)
     dynamic: list[dict[int, Any]] = []
@@ -88,31 +103,44 @@ def generator_function(generator: nn.Module, perceptual: nn.Module) -> Function:
     return outputs
 
 
-def generator_to_onnx(generator: Generator) -> "onnx.ModelProto":
+def folded(network: nn.Module) -> nn.Module:
+    """The form of a generator or perceptual network that is exported, frozen: an exact rewrite.
+
+    Raises:
+        VeraError: The network has no such form.
+    """
+    for kind, form in _FOLDED:
+        if isinstance(network, kind):
+            return form(network.requires_grad_(False)).eval()
+    raise VeraError(f"{type(network).__name__} has no form for export; write its rewrite.")
+
+
+def generator_to_onnx(
+    generator: nn.Module, layout: contract.Layout | None = None
+) -> "onnx.ModelProto":
     """The synthesis engine: latent -> image, segmentation."""
-    folded = FoldedGenerator(generator.requires_grad_(False)).eval()
-    spec = contract.GENERATOR
-    graph = trace_forward(lambda latent: folded(latent)[:2], example_inputs(spec, 1)[0])
+    network = folded(generator)
+    spec = contract.engines(layout or layout_of(generator))["generator"]
+    graph = trace_forward(lambda latent: network(latent)[:2], example_inputs(spec, 1)[0])
     return emit(graph, _shapes(spec.inputs), _shapes(spec.outputs))
 
 
-def perceptual_to_onnx(perceptual: Perceptual) -> "onnx.ModelProto":
-    """The feature engine: crop -> four maps."""
-    folded = FoldedPerceptual(perceptual.requires_grad_(False)).eval()
-    spec = contract.PERCEPTUAL
-    graph = trace_forward(folded, example_inputs(spec, 1)[0])
+def perceptual_to_onnx(
+    perceptual: nn.Module, layout: contract.Layout | None = None
+) -> "onnx.ModelProto":
+    """The feature engine: crop -> feature maps."""
+    spec = contract.engines(layout or layout_of(perceptual))["perceptual"]
+    graph = trace_forward(folded(perceptual), example_inputs(spec, 1)[0])
     return emit(graph, _shapes(spec.inputs), _shapes(spec.outputs))
 
 
-def gradient_pair(generator: Generator, perceptual: Perceptual) -> GradientPair:
+def gradient_pair(generator: nn.Module, perceptual: nn.Module) -> GradientPair:
     """The engines of the inversion, from one joint graph."""
-    function = generator_function(
-        FoldedGenerator(generator.requires_grad_(False)).eval(),
-        FoldedPerceptual(perceptual.requires_grad_(False)).eval(),
-    )
-    split = differentiate(function, example_inputs(contract.GENERATOR_FORWARD, 1)[0])
+    specs = contract.engines(layout_of(generator, perceptual))
+    function = generator_function(folded(generator), folded(perceptual))
+    split = differentiate(function, example_inputs(specs["generator_forward"], 1)[0])
     saved = list(zip(split.saved, split.shapes, strict=True))
-    ahead, back = contract.GENERATOR_FORWARD, contract.GENERATOR_BACKWARD
+    ahead, back = specs["generator_forward"], specs["generator_backward"]
     forward = emit(split.forward, _shapes(ahead.inputs), _shapes(ahead.outputs) + saved)
     backward = emit(split.backward, saved + _shapes(back.inputs), _shapes(back.outputs))
     return GradientPair(forward, backward, split)

@@ -120,6 +120,11 @@ def face_scale(matrix: Matrix) -> float:
     return float(1.0 / np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
+def rescaled(matrix: Matrix, factor: float) -> Matrix:
+    """``matrix`` for the same crop at ``factor`` times its side."""
+    return np.hstack([matrix[:, :2] * factor, (matrix[:, 2:] + 0.5) * factor - 0.5])
+
+
 def photo_box(matrix: Matrix, size: int, photo_shape: tuple[int, ...]) -> Box:
     """The smallest box of photo pixels that holds the crop's square, clipped to the photograph.
 
@@ -185,6 +190,20 @@ def mask_to_photo(
         float32 [box h, box w], within the mask's own range.
     """
     return _resample(mask, _over_box(matrix, box), box.shape, cubic=False, outside=0.0)
+
+
+def mask_to_crop(
+    mask: npt.NDArray[np.bool_], matrix: Matrix, box: Box, size: int
+) -> npt.NDArray[np.bool_]:
+    """Resample a mask of a box of the photograph [box h, box w] into the crop [size, size].
+
+    A crop pixel is set where at least half of it is covered; outside the photograph none is.
+    """
+    lookup = _shifted(_inverse(matrix), -box.left, -box.top)
+    covered = _resample(
+        mask.astype(np.uint8) * np.uint8(255), lookup, (size, size), cubic=False, outside=0.0
+    )
+    return covered >= 128
 
 
 def to_tensor(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

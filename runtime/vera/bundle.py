@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,14 @@ class Identities:
     """Synthetic people from whom new identities are drawn, m of them; statistics of latents.
 
     Attributes:
-        codes: float32 [m, 32, 64] latents.
+        codes: float32 [m, 32, d] latents.
         skin: float32 [m, 3] mean skin colour, CIE Lab.
         female: float32 [m] in [0, 1].
         age: float32 [m], years.
         yaw: float32 [m], degrees.
-        embedding: float32 [m, 128], unit length.
-        mean: float32 [32, 64] mean of the training latents.
-        std: float32 [32, 64] standard deviation of the training latents.
+        embedding: float32 [m, e], unit length.
+        mean: float32 [32, d] mean of the training latents.
+        std: float32 [32, d] standard deviation of the training latents.
     """
 
     codes: npt.NDArray[np.float32]
@@ -68,12 +68,13 @@ class Bundle:
         name: Name of the release.
         version: Version of the release.
         license: Licence of the weights.
-        engines: Path of each engine of the contract.
+        engines: Path of each engine of the contract; optional ones may be missing.
         hashes: sha256 of each engine's file, hexadecimal.
         feature_weights: Per tap of the perceptual network, float32 [c] weights of the feature
             differences.
         gate: Calibration of the identity gate.
         manifest: The manifest as read, for display.
+        layout: Sizes of the engines' tensors.
     """
 
     folder: Path
@@ -85,6 +86,7 @@ class Bundle:
     feature_weights: tuple[npt.NDArray[np.float32], ...]
     gate: GateSettings
     manifest: Mapping[str, Any]
+    layout: contract.Layout = contract.DEFAULT
 
     @cached_property
     def identities(self) -> Identities:
@@ -93,7 +95,7 @@ class Bundle:
         Raises:
             BundleError: It is damaged or of another latent layout.
         """
-        return read_identities(self.folder / IDENTITIES)
+        return read_identities(self.folder / IDENTITIES, self.layout)
 
 
 def embedded_bundle() -> Path:
@@ -113,9 +115,12 @@ def load_bundle(folder: Path | None = None) -> Bundle:
     folder = embedded_bundle() if folder is None else Path(folder)
     manifest = _read_manifest(folder)
     try:
-        _check_contract(manifest)
+        layout = _layout(manifest)
+        _check_contract(manifest, layout)
         hashes = _check_files(folder, manifest["files"])
-        engines = {name: str(manifest["engines"][name]["file"]) for name in contract.ENGINES}
+        listed = manifest["engines"]
+        names = [n for n in contract.ENGINES if n in listed or n not in contract.OPTIONAL]
+        engines = {name: str(listed[name]["file"]) for name in names}
         _check_listed(folder, hashes, (*engines.values(), IDENTITIES))
         return Bundle(
             folder=folder,
@@ -124,9 +129,10 @@ def load_bundle(folder: Path | None = None) -> Bundle:
             license=str(manifest["license"]),
             engines={name: folder / file for name, file in engines.items()},
             hashes={name: hashes[file] for name, file in engines.items()},
-            feature_weights=_feature_weights(manifest["feature_weights"]),
+            feature_weights=_feature_weights(manifest["feature_weights"], layout),
             gate=_gate(manifest["gate"]),
             manifest=manifest,
+            layout=layout,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
@@ -135,15 +141,18 @@ def load_bundle(folder: Path | None = None) -> Bundle:
         ) from error
 
 
-def read_identities(path: Path) -> Identities:
-    """Reads a bank of synthetic people.
+def read_identities(path: Path, layout: contract.Layout = contract.DEFAULT) -> Identities:
+    """Reads a bank of synthetic people made for engines of ``layout``.
 
     Raises:
         BundleError: The file is damaged, incomplete or of another latent layout.
     """
-    layout = (contract.LATENT_ROWS, contract.LATENT_WIDTH)
-    width = contract.EMBEDDER.outputs[0].shape[1] or 0
-    shapes: dict[str, tuple[int, ...]] = {"codes": layout, "skin": (3,), "embedding": (width,)}
+    latent = (contract.LATENT_ROWS, layout.latent_width)
+    shapes: dict[str, tuple[int, ...]] = {
+        "codes": latent,
+        "skin": (3,),
+        "embedding": (layout.embedding,),
+    }
     try:
         with np.load(path, allow_pickle=False) as stored:
             read = {key: np.asarray(stored[key], np.float32) for key in Identities.__slots__}
@@ -153,7 +162,7 @@ def read_identities(path: Path) -> Identities:
         ) from error
     count = len(read["codes"])
     for key, value in read.items():
-        wanted = layout if key in ("mean", "std") else (count, *shapes.get(key, ()))
+        wanted = latent if key in ("mean", "std") else (count, *shapes.get(key, ()))
         if value.shape != wanted or not np.isfinite(value).all() or count == 0:
             raise BundleError(
                 f"The bank of synthetic people must hold finite {key} of shape {list(wanted)}, "
@@ -177,13 +186,29 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_contract(manifest: Mapping[str, Any]) -> None:
-    latent = {"rows": contract.LATENT_ROWS, "width": contract.LATENT_WIDTH}
+def layout_entries(layout: contract.Layout) -> dict[str, Any]:
+    """The manifest's entries that tell its layout; one without ``layout`` has the default one."""
+    return {**_sizes(layout), "layout": asdict(layout)}
+
+
+def _sizes(layout: contract.Layout) -> dict[str, Any]:
+    latent = {"rows": contract.LATENT_ROWS, "width": layout.latent_width}
+    return {"resolution": layout.image, "latent": latent}
+
+
+def _layout(manifest: Mapping[str, Any]) -> contract.Layout:
+    entry = manifest.get("layout")
+    if entry is None:
+        return contract.DEFAULT
+    taps = tuple((int(channels), int(side)) for channels, side in entry["perceptual_taps"])
+    return contract.Layout(**{**entry, "perceptual_taps": taps})
+
+
+def _check_contract(manifest: Mapping[str, Any], layout: contract.Layout) -> None:
     wanted: dict[str, Any] = {
         "contract": contract.CONTRACT_VERSION,
-        "resolution": contract.CROP_SIZE,
         "classes": list(contract.CLASSES),
-        "latent": latent,
+        **_sizes(layout),
     }
     for key, value in wanted.items():
         if manifest.get(key) != value:
@@ -229,9 +254,9 @@ def _check_listed(folder: Path, hashes: Mapping[str, str], needed: tuple[str, ..
         )
 
 
-def _feature_weights(rows: Any) -> tuple[npt.NDArray[np.float32], ...]:
+def _feature_weights(rows: Any, layout: contract.Layout) -> tuple[npt.NDArray[np.float32], ...]:
     weights = tuple(np.asarray(row, np.float32) for row in rows)
-    wanted = [channels for channels, _ in contract.PERCEPTUAL_TAPS]
+    wanted = [channels for channels, _ in layout.perceptual_taps]
     if [w.shape for w in weights] != [(channels,) for channels in wanted] or not all(
         np.isfinite(w).all() and (w >= 0).all() for w in weights
     ):

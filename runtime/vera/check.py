@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.bundle import Bundle, load_bundle
-from vera.contract import CONTRACT_VERSION, ENGINES, GENERATOR_BACKWARD, GENERATOR_FORWARD
+from vera.contract import CONTRACT_VERSION, engines
 from vera.engines import Engines, OnnxEngines
 from vera.errors import BundleError, VeraError
 from vera.versions import __version__
@@ -104,21 +104,22 @@ def _bundle(folder: Path | None, open_engines: Callable[[Bundle], Engines]) -> I
     yield Row("contract", f"version {CONTRACT_VERSION}, the package's")
     yield Row("hashes", f"all {len(bundle.manifest['files'])} files as in the manifest")
     yield Row("identities", f"{people} synthetic people")
-    yield _engines(open_engines(bundle))
+    yield _engines(bundle, open_engines(bundle))
 
 
-def _engines(engines: Engines) -> Row:
+def _engines(bundle: Bundle, running: Engines) -> Row:
     """Whether every engine loads, has the contract's tensors and runs, once, on zeros."""
+    specs = engines(bundle.layout)
     try:
-        for name, spec in ENGINES.items():
-            if not spec.saved:
-                engines.run(name, **{t.name: _zeros(t.shape) for t in spec.inputs})
-        gradient = engines.gradient()
-        gradient.forward(_zeros(GENERATOR_FORWARD.inputs[0].shape))
-        gradient.backward({t.name: _zeros(t.shape) for t in GENERATOR_BACKWARD.inputs})
+        for name in bundle.engines:
+            if not specs[name].saved:
+                running.run(name, **{t.name: _zeros(t.shape) for t in specs[name].inputs})
+        gradient = running.gradient()
+        gradient.forward(_zeros(specs["generator_forward"].inputs[0].shape))
+        gradient.backward({t.name: _zeros(t.shape) for t in specs["generator_backward"].inputs})
     except VeraError as error:
         return Row("engines", str(error), ok=False)
-    return Row("engines", f"all {len(ENGINES)} load and run")
+    return Row("engines", f"all {len(bundle.engines)} load and run")
 
 
 def _zeros(shape: tuple[int | None, ...]) -> npt.NDArray[np.float32]:

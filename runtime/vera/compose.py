@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vera.align import Box, Matrix, face_scale, image_to_photo, mask_to_photo
+from vera.align import Box, Matrix, face_scale, image_to_photo, mask_to_photo, rescaled
 from vera.errors import RefusedError, ShapeError
 from vera.grain import add_grain
 from vera.ops.blend import blend
@@ -27,12 +27,15 @@ class ComposeConfig:
             edge (hair against skin), over which no tone may run.
         feather: Width of the soft edge inside the replaced area, in crop pixels.
         match_grain: Whether the generated face gets the fine texture of the photograph's skin.
+        grain: Texture coarser than this is the face's own, in crop pixels: added as noise, it would
+            be blotches.
     """
 
     reach: float = 16.0
     mismatch: float = 40.0
     feather: float = 1.5
     match_grain: bool = True
+    grain: float = 1.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +43,7 @@ class Replacement:
     """A generated face and its place.
 
     Attributes:
-        crop: uint8 or float32 [s, s, 3], 0..255, the generated face.
+        crop: uint8 or float32 [k s, k s, 3], 0..255, the generated face; k is 1, or 2 if refined.
         mask: float32 [s, s], one half and above: take the generated face.
         matrix: float64 [2, 3], photo pixels to crop pixels.
         box: The crop's box in the photograph.
@@ -85,7 +88,9 @@ def compose(
     config = config or ComposeConfig()
     roi, replaced = _replaced_area(replacement)
     scale = face_scale(replacement.matrix)
-    generated = image_to_photo(_to_levels(replacement.crop), replacement.matrix, roi)
+    finer = replacement.crop.shape[0] / replacement.mask.shape[0]
+    placed = rescaled(replacement.matrix, finer)
+    generated = image_to_photo(_to_levels(replacement.crop), placed, roi)
     original = roi.cut(photo)
     blended = blend(
         generated,
@@ -95,7 +100,8 @@ def compose(
         screening=(1.0 / (config.reach * max(scale, 0.1))) ** 2,
     )
     if config.match_grain:
-        blended = add_grain(blended, original, replaced, seed=seed)
+        coarsest = max(config.grain * scale, 0.8)
+        blended = add_grain(blended, original, replaced, seed=seed, coarsest=coarsest)
     result = photo.copy()
     share = _inside(replaced, config.feather * scale)
     if replacement.strands is not None:

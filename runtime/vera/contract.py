@@ -26,16 +26,14 @@ CLASSES = (
 )
 CLASS_COUNT = len(CLASSES)
 
-CROP_SIZE = 256  # aligned crop on the FFHQ template: parser, encoder, generator
-SEGMENTATION_SIZE = 128  # the generator's fine part map
-COARSE_SIZE = 32  # the part generators' grid: pseudo-depths
+# Sizes that are the same in every bundle. All masks and their tolerances live in crop pixels.
+CROP_SIZE = 256  # aligned crop on the FFHQ template: part maps, masks, fitting
 EMBEDDER_SIZE = 112  # ArcFace template
 ATTRIBUTES_SIZE = 128  # loosely aligned crop
 
-# Latents W+ [n, 32, 64]. Rows 0..27 as in SemanticStyleGAN (2 coarse rows, then shape and texture
+# Latents W+ [n, 32, d]. Rows 0..27 as in SemanticStyleGAN (2 coarse rows, then shape and texture
 # of each class); rows 28..31 are the high-level codes of the dual latent space.
 LATENT_ROWS = 2 + 2 * CLASS_COUNT + 4
-LATENT_WIDTH = 64
 COARSE_ROWS = (0, 1)
 HIGH_LEVEL = ("identity", "expression", "pose", "age")
 
@@ -55,9 +53,50 @@ def high_level_row(name: str) -> int:
     return 2 + 2 * CLASS_COUNT + HIGH_LEVEL.index(name)
 
 
-# Perceptual features of the inversion: channels and side of each tap, computed from the image
-# pooled to 128 px.
-PERCEPTUAL_TAPS = ((32, 128), (48, 64), (96, 32), (128, 16))
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The sizes in which bundles differ; the defaults are those of VerA's own networks.
+
+    Attributes:
+        image: Side of the generator's picture, which the inversion compares with the photograph:
+            ``CROP_SIZE`` times or divided by a power of two.
+        segmentation: Side of the generator's fine part map.
+        coarse: Side of the part generators' grid: pseudo-depths.
+        latent_width: Width d of a latent row.
+        parser: Side of the parser's input and output; the crop is resampled for it.
+        embedding: Width of an identity embedding.
+        perceptual_taps: Channels and side of each perceptual feature map.
+        temperature: Divides the generator's part map before the softmax: 1 for logits, 0.2 for a
+            generator trained towards +-1.
+    """
+
+    image: int = CROP_SIZE
+    segmentation: int = 128
+    coarse: int = 32
+    latent_width: int = 64
+    parser: int = CROP_SIZE
+    embedding: int = 128
+    perceptual_taps: tuple[tuple[int, int], ...] = ((32, 128), (48, 64), (96, 32), (128, 16))
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no resampling of ours can serve."""
+        tap_sides = (side for _, side in self.perceptual_taps)
+        sides = (self.image, self.segmentation, self.coarse, self.parser, *tap_sides)
+        widths = (self.latent_width, self.embedding, *(c for c, _ in self.perceptual_taps))
+        odd = [side for side in sides if side < 1 or side & (side - 1)]
+        if odd or min(widths) < 1 or not 0 < self.temperature < float("inf"):
+            raise ValueError(
+                "a layout needs sides that are powers of two, positive widths and a positive "
+                f"temperature, got {self}"
+            )
+
+
+DEFAULT = Layout()
+SEGMENTATION_SIZE = DEFAULT.segmentation
+COARSE_SIZE = DEFAULT.coarse
+LATENT_WIDTH = DEFAULT.latent_width
+PERCEPTUAL_TAPS = DEFAULT.perceptual_taps
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -97,16 +136,10 @@ def _f32(name: str, *shape: int | None) -> TensorSpec:
 
 _FP32 = Tolerance(1e-4, 1e-4, "fp32 engine: other summation order than torch")
 
-_LATENT = _f32("latent", None, LATENT_ROWS, LATENT_WIDTH)
-_CROP = _f32("crop", None, 3, CROP_SIZE, CROP_SIZE)  # RGB in [-1, 1]
-_IMAGE = _f32("image", None, 3, CROP_SIZE, CROP_SIZE)  # RGB, about [-1, 1]
-_SEGMENTATION = _f32(
-    "segmentation", None, CLASS_COUNT, SEGMENTATION_SIZE, SEGMENTATION_SIZE
-)  # logits
-_DEPTH = _f32(
-    "depth", None, CLASS_COUNT, COARSE_SIZE, COARSE_SIZE
-)  # pseudo-depths: logits of the coarse masks
-_FEATURES = tuple(_f32(f"feature_{i}", None, c, s, s) for i, (c, s) in enumerate(PERCEPTUAL_TAPS))
+
+def _crop(side: int) -> TensorSpec:
+    return _f32("crop", None, 3, side, side)  # RGB in [-1, 1]
+
 
 DETECTOR = EngineSpec(
     "detector",
@@ -116,17 +149,6 @@ DETECTOR = EngineSpec(
     # in pixels of the input. Points: image-left eye, image-right eye, nose tip, image-left and
     # image-right mouth corner.
     (_f32("scores", None, None), _f32("boxes", None, None, 4), _f32("points", None, None, 5, 2)),
-    _FP32,
-)
-PARSER = EngineSpec(
-    "parser", (_CROP,), (_f32("logits", None, CLASS_COUNT, CROP_SIZE, CROP_SIZE),), _FP32
-)
-EMBEDDER = EngineSpec(
-    "embedder",
-    (
-        _f32("face", None, 3, EMBEDDER_SIZE, EMBEDDER_SIZE),
-    ),  # RGB in [-1, 1], ArcFace five-point crop
-    (_f32("embedding", None, 128),),  # unit length
     _FP32,
 )
 ATTRIBUTES = EngineSpec(
@@ -146,42 +168,76 @@ ATTRIBUTES = EngineSpec(
     ),
     _FP32,
 )
-ENCODER = EngineSpec(
-    "encoder",
+REFINER = EngineSpec(
+    "refiner",
     (
-        _CROP,
-        _f32("labels", None, CLASS_COUNT, SEGMENTATION_SIZE, SEGMENTATION_SIZE),
-    ),  # one-hot part map
-    (_LATENT,),
-    _FP32,
-)
-PERCEPTUAL = EngineSpec("perceptual", (_CROP,), _FEATURES, _FP32)  # target features of a photograph
-GENERATOR = EngineSpec("generator", (_LATENT,), (_IMAGE, _SEGMENTATION), _FP32)
-GENERATOR_FORWARD = EngineSpec(
-    "generator_forward", (_LATENT,), (_IMAGE, _SEGMENTATION, _DEPTH, *_FEATURES), _FP32, saved=True
-)
-GENERATOR_BACKWARD = EngineSpec(
-    "generator_backward",
-    tuple(
-        TensorSpec(f"grad_{t.name}", t.dtype, t.shape)
-        for t in (_IMAGE, _SEGMENTATION, _DEPTH, *_FEATURES)
+        _f32("image", None, 3, CROP_SIZE, CROP_SIZE),  # RGB in [-1, 1], the composed crop
+        _f32("mask", None, 1, CROP_SIZE, CROP_SIZE),  # 1 = generated, 0 = photograph
     ),
-    (_f32("grad_latent", None, LATENT_ROWS, LATENT_WIDTH),),
+    # RGB, about [-1, 1]; the bilinear enlargement of the image where the enlarged mask is 0
+    (_f32("refined", None, 3, 2 * CROP_SIZE, 2 * CROP_SIZE),),
     _FP32,
-    saved=True,
 )
 
-ENGINES = {
-    spec.name: spec
-    for spec in (
+
+def engines(layout: Layout = DEFAULT) -> dict[str, EngineSpec]:
+    """The engines of a bundle of this layout by name."""
+    specs = (
         DETECTOR,
-        PARSER,
-        EMBEDDER,
+        *_descriptions(layout),
         ATTRIBUTES,
-        ENCODER,
-        PERCEPTUAL,
-        GENERATOR,
-        GENERATOR_FORWARD,
-        GENERATOR_BACKWARD,
+        *_inversion(layout),
+        REFINER,
     )
-}
+    return {spec.name: spec for spec in specs}
+
+
+def _descriptions(layout: Layout) -> tuple[EngineSpec, ...]:
+    """What a face consists of, and whose it is."""
+    side = layout.parser
+    # RGB in [-1, 1], ArcFace five-point crop
+    face = _f32("face", None, 3, EMBEDDER_SIZE, EMBEDDER_SIZE)
+    embedding = _f32("embedding", None, layout.embedding)  # unit length
+    return (
+        EngineSpec(
+            "parser", (_crop(side),), (_f32("logits", None, CLASS_COUNT, side, side),), _FP32
+        ),
+        EngineSpec("embedder", (face,), (embedding,), _FP32),
+    )
+
+
+def _inversion(layout: Layout) -> tuple[EngineSpec, ...]:
+    """The generator, its gradient, and what starts and guides the inversion."""
+    fine, coarse, side = layout.segmentation, layout.coarse, layout.image
+    latent = _f32("latent", None, LATENT_ROWS, layout.latent_width)
+    image = _f32("image", None, 3, side, side)  # RGB, about [-1, 1]
+    segmentation = _f32("segmentation", None, CLASS_COUNT, fine, fine)  # logits, see temperature
+    # pseudo-depths: logits of the coarse masks
+    depth = _f32("depth", None, CLASS_COUNT, coarse, coarse)
+    taps = enumerate(layout.perceptual_taps)
+    features = tuple(_f32(f"feature_{i}", None, c, s, s) for i, (c, s) in taps)
+    labels = _f32("labels", None, CLASS_COUNT, fine, fine)  # one-hot part map
+    forward = (image, segmentation, depth, *features)
+    grads = tuple(TensorSpec(f"grad_{t.name}", t.dtype, t.shape) for t in forward)
+    grad_latent = TensorSpec("grad_latent", latent.dtype, latent.shape)
+    return (
+        EngineSpec("encoder", (_crop(side), labels), (latent,), _FP32),
+        EngineSpec("perceptual", (_crop(side),), features, _FP32),  # target features of a photo
+        EngineSpec("generator", (latent,), (image, segmentation), _FP32),
+        EngineSpec("generator_forward", (latent,), forward, _FP32, saved=True),
+        EngineSpec("generator_backward", grads, (grad_latent,), _FP32, saved=True),
+    )
+
+
+# Engines that a bundle may lack. Without an encoder the inversion starts at the mean latent, and
+# without a refiner the generated face is composed as it is.
+OPTIONAL = frozenset({"encoder", "refiner"})
+
+ENGINES = engines()
+PARSER = ENGINES["parser"]
+EMBEDDER = ENGINES["embedder"]
+ENCODER = ENGINES["encoder"]
+PERCEPTUAL = ENGINES["perceptual"]
+GENERATOR = ENGINES["generator"]
+GENERATOR_FORWARD = ENGINES["generator_forward"]
+GENERATOR_BACKWARD = ENGINES["generator_backward"]

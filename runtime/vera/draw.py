@@ -7,17 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
-from vera.align import to_image
+from vera.align import mask_to_crop, to_image
 from vera.bundle import Bundle
 from vera.compose import Replacement, compose
+from vera.detail import add_detail, split
 from vera.detect import detect
 from vera.engines import Engines, Tensor
 from vera.faces import AlignedFace, detector, embed
 from vera.fit import fit_face
 from vera.gate import DRAWS, FaceCheck, check_face, far_enough, refusal
 from vera.redraw import Appearance, draw_identity, redraw
+from vera.refine import blend_crop, refine
 from vera.regions import probabilities, to_labels
-from vera.strands import find_strands
+from vera.strands import Strands, find_strands
 
 Image = npt.NDArray[np.uint8]
 
@@ -52,6 +54,7 @@ class Drawn:
 class _Rendered:
     crop: Tensor  # [256, 256, 3], 0..255
     mask: Tensor  # [256, 256]
+    finer: Tensor | None  # [s, s, 3], the crop of a generator with larger pictures
 
 
 def draw_faces(
@@ -79,6 +82,7 @@ def draw_faces(
     threshold = bundle.gate.cosine_threshold
     wanted = appearance([subject.face for subject in subjects], latents)
     kept = [subject.kept_classes for subject in subjects]
+    strands = [find_strands(subject.face.crop, subject.face.labels) for subject in subjects]
     best = float("inf")  # over the draws, the smallest cosine of the photograph that came out worst
     for draw in range(DRAWS):
         identity = draw_identity(bundle.identities, wanted, seed, draw)
@@ -88,7 +92,10 @@ def draw_faces(
         if not all(far_enough(cosine, threshold) for cosine in cosines):
             best = min(best, max(cosines))
             continue
-        outputs = [_compose(r, s, seed) for r, s in zip(rendered, subjects, strict=True)]
+        outputs = [
+            _compose(r, s, hair, seed, engines if "refiner" in bundle.engines else None)
+            for r, s, hair in zip(rendered, subjects, strands, strict=True)
+        ]
         checks = [
             check_face(output, s.face, detect(detector(engines), output), engines)
             for output, s in zip(outputs, subjects, strict=True)
@@ -119,10 +126,10 @@ def _render(latents: Tensor, subjects: Sequence[Subject], engines: Engines) -> l
         outputs = engines.run("generator", latent=latent[None])
         labels = to_labels(probabilities(outputs["segmentation"]))
         face = subject.face
-        generated = to_image(outputs["image"])
-        rendered.append(
-            _Rendered(*fit_face(generated, labels, face.crop, face.labels, subject.kept_classes))
-        )
+        bands = split(to_image(outputs["image"]))
+        fitted, mask = fit_face(bands.crop, labels, face.crop, face.labels, subject.kept_classes)
+        finer = None if bands.detail is None else add_detail(fitted, bands.detail, labels)
+        rendered.append(_Rendered(fitted, mask, finer))
     return rendered
 
 
@@ -138,15 +145,21 @@ def _crop_cosine(rendered: _Rendered, subject: Subject, engines: Engines) -> flo
     return float(embed(image, points, engines) @ face.embedding)
 
 
-def _compose(rendered: _Rendered, subject: Subject, seed: tuple[int, ...]) -> Image:
-    face = subject.face
-    replacement = Replacement(
-        rendered.crop,
-        rendered.mask,
-        face.matrix,
-        face.box,
-        face.box.cut(subject.kept),
-        find_strands(face.crop, face.labels),
-    )
+def _compose(
+    rendered: _Rendered,
+    subject: Subject,
+    strands: Strands | None,
+    seed: tuple[int, ...],
+    refiner: Engines | None,  # None where the bundle has none
+) -> Image:
+    face, crop = subject.face, rendered.crop
+    kept = face.box.cut(subject.kept)
+    if rendered.finer is not None:
+        crop = rendered.finer
+    elif refiner is not None:
+        in_crop = mask_to_crop(kept, face.matrix, face.box, contract.CROP_SIZE)
+        blended, generated = blend_crop(crop, rendered.mask, face.crop, in_crop, strands)
+        crop = refine(blended, generated, refiner).astype(np.float32)
+    replacement = Replacement(crop, rendered.mask, face.matrix, face.box, kept, strands)
     grain = int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])
     return compose(subject.photo, replacement, seed=grain)

@@ -30,10 +30,10 @@ class Gradient(Protocol):
     outputs: Mapping[str, Tensor]
 
     def forward(self, latent: Tensor) -> None:
-        """Renders latents [1, 32, 64] into ``outputs``."""
+        """Renders latents [1, 32, d] into ``outputs``."""
 
     def backward(self, grads: Mapping[str, Tensor]) -> Tensor:
-        """Gradient [1, 32, 64] of the last ``forward``.
+        """Gradient [1, 32, d] of the last ``forward``.
 
         Args:
             grads: Gradient of the loss for each output, named ``grad_<output>``. The same arrays in
@@ -43,7 +43,13 @@ class Gradient(Protocol):
 
 
 class Engines(Protocol):
-    """What the pipeline needs of whatever runs the engines of the contract."""
+    """What the pipeline needs of whatever runs the engines of the contract.
+
+    Attributes:
+        layout: Sizes of their tensors.
+    """
+
+    layout: contract.Layout
 
     def run(self, name: str, **inputs: Tensor) -> dict[str, Tensor]:
         """Outputs by name of engine ``name``; all of them finite."""
@@ -79,6 +85,8 @@ class OnnxEngines:
                 "them."
             )
         self._bundle = bundle
+        self.layout = bundle.layout
+        self._specs = contract.engines(bundle.layout)
         self._threads = threads or len(os.sched_getaffinity(0))
         self._provider = _PROVIDERS[device]
         self._sessions: dict[str, InferenceSession] = {}
@@ -96,7 +104,7 @@ class OnnxEngines:
             ShapeError: An input is missing or does not fit the contract.
             EngineError: The engine failed or gave something that is not finite.
         """
-        spec = contract.ENGINES[name]
+        spec = self._specs[name]
         check_inputs(spec, inputs)
         session = self._session(name)
         names = [output.name for output in spec.outputs]
@@ -111,6 +119,7 @@ class OnnxEngines:
         return OnnxGradient(
             self._session(contract.GENERATOR_FORWARD.name),
             self._session(contract.GENERATOR_BACKWARD.name),
+            self.layout,
         )
 
     def _session(self, name: str) -> "InferenceSession":
@@ -127,7 +136,7 @@ class OnnxEngines:
                 session = onnxruntime.InferenceSession(
                     str(self._bundle.engines[name]), options, providers=[self._provider]
                 )
-            check_session(contract.ENGINES[name], session)
+            check_session(self._specs[name], session)
             self._sessions[name] = session
         return self._sessions[name]
 
@@ -149,31 +158,41 @@ class OnnxGradient:
     step; later steps overwrite it in place, and nothing is copied in between.
     """
 
-    def __init__(self, forward: "InferenceSession", backward: "InferenceSession") -> None:
-        """Allocates the buffers for one latent."""
+    def __init__(
+        self,
+        forward: "InferenceSession",
+        backward: "InferenceSession",
+        layout: contract.Layout = contract.DEFAULT,
+    ) -> None:
+        """Allocates the buffers for one latent of ``layout``."""
+        specs = contract.engines(layout)
+        self._ahead, self._behind = specs["generator_forward"], specs["generator_backward"]
         self._forward, self._backward = forward, backward
-        self._latent = _buffers(contract.GENERATOR_FORWARD.inputs)["latent"]
-        self.outputs: Mapping[str, Tensor] = _buffers(contract.GENERATOR_FORWARD.outputs)
-        self._grad_latent = _buffers(contract.GENERATOR_BACKWARD.outputs)["grad_latent"]
-        self._saved: dict[str, OrtValue | None] = dict.fromkeys(saved_names(forward, backward))
+        self._latent = _buffers(self._ahead.inputs)["latent"]
+        self.outputs: Mapping[str, Tensor] = _buffers(self._ahead.outputs)
+        self._grad_latent = _buffers(self._behind.outputs)["grad_latent"]
+        self._saved: dict[str, OrtValue | None] = dict.fromkeys(
+            saved_names(forward, backward, layout)
+        )
         self._grads: Mapping[str, Tensor] = {}
         self._into: Any = None  # bindings, complete after the first step
         self._back: Any = None
 
     def forward(self, latent: Tensor) -> None:
-        """Renders latents [1, 32, 64] into ``outputs``.
+        """Renders latents [1, 32, d] into ``outputs``.
 
         Raises:
             ShapeError: ``latent`` is not one latent.
             EngineError: The engine failed.
         """
-        check_inputs(contract.GENERATOR_FORWARD, {"latent": latent})
+        check_inputs(self._ahead, {"latent": latent})
         if len(latent) != 1:
             raise ShapeError(
-                f"latent must be [1, 32, 64], got {list(latent.shape)}; pass one at a time."
+                f"latent must be {list(self._latent.shape)}, got {list(latent.shape)}; "
+                "pass one at a time."
             )
         self._latent[...] = latent
-        with _mapped(contract.GENERATOR_FORWARD.name):
+        with _mapped(self._ahead.name):
             if self._into is None:
                 first = self._bind_forward()
                 self._forward.run_with_iobinding(first)
@@ -184,7 +203,7 @@ class OnnxGradient:
                 self._forward.run_with_iobinding(self._into)
 
     def backward(self, grads: Mapping[str, Tensor]) -> Tensor:
-        """Gradient [1, 32, 64] of the last ``forward``; the array is reused by the next call.
+        """Gradient [1, 32, d] of the last ``forward``; the array is reused by the next call.
 
         Raises:
             ShapeError: ``grads`` do not fit the contract, or are other arrays than in the first
@@ -196,15 +215,15 @@ class OnnxGradient:
                 "The gradient was asked for before the generator ran; call forward first."
             )
         if self._back is None:
-            check_inputs(contract.GENERATOR_BACKWARD, grads)
+            check_inputs(self._behind, grads)
             self._grads = dict(grads)
-            with _mapped(contract.GENERATOR_BACKWARD.name):
+            with _mapped(self._behind.name):
                 self._back = self._bind_backward()
         if any(grads[name] is not held for name, held in self._grads.items()):
             raise ShapeError(
                 "The gradients must be the arrays of the first step; write into these."
             )
-        with _mapped(contract.GENERATOR_BACKWARD.name):
+        with _mapped(self._behind.name):
             self._backward.run_with_iobinding(self._back)
         return self._grad_latent
 
@@ -298,14 +317,19 @@ def check_session(spec: contract.EngineSpec, session: "InferenceSession") -> Non
                 )
 
 
-def saved_names(forward: "InferenceSession", backward: "InferenceSession") -> list[str]:
+def saved_names(
+    forward: "InferenceSession",
+    backward: "InferenceSession",
+    layout: contract.Layout = contract.DEFAULT,
+) -> list[str]:
     """Names of the tensors that the forward graph saves for the backward graph.
 
     Raises:
         BundleError: The two graphs do not belong together.
     """
-    known = {tensor.name for tensor in contract.GENERATOR_FORWARD.outputs}
-    grads = {tensor.name for tensor in contract.GENERATOR_BACKWARD.inputs}
+    specs = contract.engines(layout)
+    known = {tensor.name for tensor in specs["generator_forward"].outputs}
+    grads = {tensor.name for tensor in specs["generator_backward"].inputs}
     given = [tensor.name for tensor in forward.get_outputs() if tensor.name not in known]
     taken = {tensor.name for tensor in backward.get_inputs()} - grads
     if taken - set(given):

@@ -17,6 +17,7 @@ def add_grain(
     mask: npt.NDArray[np.bool_],
     *,
     seed: int,
+    coarsest: float = _BLURS[-1],
 ) -> npt.NDArray[np.uint8]:
     """Bring the fine texture of ``image`` in ``mask`` up to the strength it has in ``original``.
 
@@ -29,11 +30,14 @@ def add_grain(
         original: uint8 [h, w, 3], the photograph.
         mask: bool [h, w], where the face is generated.
         seed: Draws the noise.
+        coarsest: Octaves of coarser blur, in photo pixels, are left as they are: what the generated
+            face can show by itself is no grain.
 
     Returns:
         uint8 [h, w, 3].
     """
-    missing = _missing(image, original, mask)
+    found = zip(_BLURS, _missing(image, original, mask), strict=True)
+    missing = [strength if blur <= coarsest else 0.0 for blur, strength in found]
     if not any(missing):
         return image
     noise = np.random.default_rng(seed).standard_normal(mask.shape, dtype=np.float32)

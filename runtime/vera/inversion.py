@@ -1,12 +1,13 @@
 """Joint inversion: latents of all photographs of a case, the identity code shared by all of them.
 
-Starts at the encoder and takes gradient steps with the exported generator, its exported gradient
-and the native loss and optimiser. Photographs go through the engines one by one, so that none
-depends on its neighbours except through the shared code.
+Starts at the encoder, or at the mean latent in a bundle without one, and takes gradient steps with
+the exported generator, its exported gradient and the native loss and optimiser. Photographs go
+through the engines one by one, so that none depends on its neighbours except through the shared
+code.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -46,13 +47,28 @@ class InversionConfig:
     patience: int = 8
     tolerance: float = 0.01
 
+    @classmethod
+    def suited(cls, bundle: Bundle, steps: int | None = None) -> "InversionConfig":
+        """The settings for a bundle; ``steps`` replaces their upper limit.
+
+        Without an encoder: the schedule of SemanticStyleGAN's inversion from the mean latent
+        (visualize/invert.py), Adam at 0.1 for 400 steps, pixels at a tenth of the features.
+        """
+        config = cls() if "encoder" in bundle.engines else _FROM_MEAN
+        return config if steps is None else replace(config, steps=steps)
+
+
+_FROM_MEAN = InversionConfig(
+    steps=400, learning_rate=0.1, weights=replace(_WEIGHTS, pixel=0.1), regulariser=1.0, patience=50
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inversion:
     """The result of an inversion.
 
     Attributes:
-        latents: float32 [n, 32, 64] of the smallest loss.
+        latents: float32 [n, 32, d] of the smallest loss.
         losses: Mean loss over the photographs before each step and at the end.
     """
 
@@ -91,11 +107,12 @@ def invert(
     Raises:
         EngineError: An engine failed, or the loss is not finite.
     """
+    weights = replace(config.weights, temperature=bundle.layout.temperature)
     targets = [
-        make_target(face, size, engines, bundle.feature_weights, config.weights)
+        make_target(face, size, engines, bundle.feature_weights, weights)
         for face, size in zip(faces, sizes, strict=True)
     ]
-    latents = start(targets, engines)
+    latents = start(targets, engines, bundle)
     objective = _Objective(targets, engines.gradient(), buffers_for(targets[0].constants))
     state = adam_state_for(latents)
     tie = tied_rows(len(targets))
@@ -124,8 +141,13 @@ def invert(
     return Inversion(best, tuple(losses))
 
 
-def start(targets: Sequence[Target], engines: Engines) -> Tensor:
-    """The encoder's latents [n, 32, 64], with the mean identity code in all of them."""
+def start(targets: Sequence[Target], engines: Engines, bundle: Bundle) -> Tensor:
+    """The encoder's latents [n, 32, d], with the mean identity code in all of them.
+
+    Without an encoder all of them are the mean latent of the bundle's bank.
+    """
+    if "encoder" not in bundle.engines:
+        return np.repeat(bundle.identities.mean[None], len(targets), axis=0)
     codes = [engines.run("encoder", crop=t.crop, labels=t.one_hot)["latent"] for t in targets]
     latents = np.ascontiguousarray(np.concatenate(codes), np.float32)
     identity = contract.high_level_row("identity")
@@ -156,7 +178,7 @@ class _Objective:
         self._targets, self._gradient, self._buffers = targets, gradient, buffers
 
     def evaluate(self, latents: Tensor, *, with_gradient: bool) -> tuple[float, Tensor]:
-        """Loss at ``latents`` [n, 32, 64], and its gradient (zeros if it is not wanted)."""
+        """Loss at ``latents`` [n, 32, d], and its gradient (zeros if it is not wanted)."""
         grad = np.zeros_like(latents)
         total = 0.0
         for i, target in enumerate(self._targets):

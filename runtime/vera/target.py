@@ -28,8 +28,8 @@ class Target:
     """One photograph as the loss wants it.
 
     Attributes:
-        crop: float32 [1, 3, 256, 256] in [-1, 1].
-        one_hot: float32 [1, 13, 128, 128], the part map as the encoder wants it.
+        crop: float32 [1, 3, s, s] in [-1, 1], at the generator's size.
+        one_hot: float32 [1, 13, p, p], the part map as the encoder wants it.
         constants: What the loss compares with.
     """
 
@@ -55,23 +55,24 @@ def make_target(
         feature_weights: Of the bundle, per tap [c].
         weights: Of the terms.
     """
-    crop = to_tensor(face.crop)
+    layout = engines.layout
+    crop = to_tensor(face.picture)
     features = engines.run("perceptual", crop=crop)
     inside = inside_photo(face.matrix, contract.CROP_SIZE, size)[None]
     pixel_weight = part_weight(face.labels) * inside
-    fine = _pooled(face.shares, contract.SEGMENTATION_SIZE).argmax(0).astype(np.uint8)[None]
-    coarse = _pooled(face.shares, contract.COARSE_SIZE).argmax(0).astype(np.uint8)[None]
-    coarse[_pooled(inside, contract.COARSE_SIZE) < 0.5] = IGNORE_LABEL
+    fine = _at_size(face.shares, layout.segmentation).argmax(0).astype(np.uint8)[None]
+    coarse = _at_size(face.shares, layout.coarse).argmax(0).astype(np.uint8)[None]
+    coarse[_at_size(inside, layout.coarse) < 0.5] = IGNORE_LABEL
     constants = prepare_target(
         image=crop,
-        features=[features[spec.name] for spec in contract.PERCEPTUAL.outputs],
+        features=[features[f"feature_{i}"] for i in range(len(layout.perceptual_taps))],
         feature_weights=feature_weights,
         labels=fine,
         coarse_labels=coarse,
         class_weights=class_weights(fine),
-        pixel_weight=pixel_weight,
-        feature_pixel_weight=[_pooled(pixel_weight, side) for _, side in contract.PERCEPTUAL_TAPS],
-        label_weight=_pooled(inside, contract.SEGMENTATION_SIZE),
+        pixel_weight=_at_size(pixel_weight, layout.image),
+        feature_pixel_weight=[_at_size(pixel_weight, side) for _, side in layout.perceptual_taps],
+        label_weight=_at_size(inside, layout.segmentation),
         weights=weights,
         classes=contract.CLASS_COUNT,
     )
@@ -106,8 +107,13 @@ def part_weight(labels: Labels) -> Tensor:
     return table[labels]
 
 
-def _pooled(plane: Tensor, size: int) -> Tensor:
-    """Mean over squares: [..., s, s] to [..., size, size]."""
-    step = plane.shape[-1] // size
-    squares = plane.reshape(*plane.shape[:-2], size, step, size, step)
+def _at_size(planes: Tensor, size: int) -> Tensor:
+    """Planes [k, s, s] at another size: mean over squares, or linear enlargement."""
+    import cv2
+
+    if size > planes.shape[-1]:
+        larger = [cv2.resize(p, (size, size), interpolation=cv2.INTER_LINEAR) for p in planes]
+        return np.ascontiguousarray(larger, np.float32)
+    step = planes.shape[-1] // size
+    squares = planes.reshape(*planes.shape[:-2], size, step, size, step)
     return np.ascontiguousarray(squares.mean((-3, -1), dtype=np.float32))

@@ -11,7 +11,7 @@ import torch
 from vera import contract
 from vera.bundle import load_bundle
 from vera.errors import VeraError
-from vera_export import parity
+from vera_export import parity, registry
 from vera_export.bundle import WEIGHTS, Release, build_bundle, write_bundle
 from vera_export.registry import NETWORKS, random_networks
 from vera_export.storage import halve, round_weights
@@ -76,6 +76,14 @@ def test_a_bundle_that_fails_leaves_the_old_one_alone(
 def test_missing_weights_are_named(tmp_path: Path, identities: Path, release: Release) -> None:
     with pytest.raises(VeraError, match="weights of detector are missing"):
         build_bundle(tmp_path, tmp_path / "bundle", release, identities)
+
+
+def test_veras_own_generator_is_not_loaded_without_its_encoder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(registry, "load_network", lambda _, name: NETWORKS[name].tiny())
+    with pytest.raises(VeraError, match="a generator and no encoder"):
+        registry.load_networks(tmp_path)
 
 
 def test_registry_and_contract_name_the_same_networks() -> None:

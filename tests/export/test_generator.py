@@ -72,3 +72,21 @@ def test_sub_pixel_convolution_starts_without_checkerboard() -> None:
     torch.manual_seed(0)
     y = UpConv(3, 4)(torch.randn(1, 3, 6, 6))
     assert torch.allclose(y[..., ::2, ::2], y[..., 1::2, 1::2], atol=1e-6)
+
+
+def test_equalised_phases_show_no_pattern_on_a_constant_input_and_change_least() -> None:
+    torch.manual_seed(0)
+    layer = UpConv(5, 3)
+    torch.nn.init.normal_(layer.conv.weight)
+    torch.nn.init.normal_(layer.conv.bias)
+    before = layer.conv.weight.clone()
+    flat = torch.randn(2, 5, 1, 1).expand(-1, -1, 8, 8)
+    inside = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+    assert float(layer(flat)[inside].std((2, 3)).max().detach()) > 0.1
+    layer.equalise()
+    assert float(layer(flat)[inside].std((2, 3)).max().detach()) < 1e-5
+    change = (layer.conv.weight - before).view(3, 4, 5, 3, 3)
+    assert float(change.sum(1).abs().max().detach()) < 1e-5  # the phases' mean stays
+    again = layer.conv.weight.clone()
+    layer.equalise()
+    torch.testing.assert_close(layer.conv.weight, again)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vera.errors import VeraError
-from vera_export import nodes, rewrites
+from vera_export import derivatives, nodes, rewrites
 from vera_export.parity import check_rewrite
 
 
@@ -33,35 +33,39 @@ def test_a_wrong_fold_is_refused(
 def test_convolution_gradient_is_a_convolution_with_the_flipped_weight() -> None:
     weight, bias = _rand(5, 3, 3, 3, grad=False), _rand(5, grad=False)
     assert torch.autograd.gradcheck(
-        lambda x: rewrites._Convolve.apply(x, weight, bias), (_rand(2, 3, 6, 5),)
+        lambda x: derivatives.Convolve.apply(x, weight, bias), (_rand(2, 3, 6, 5),)
     )
 
 
 @pytest.mark.parametrize("slope", [0.2, 0.0])
 def test_leaky_gradient_from_the_output_equals_that_from_the_input(slope: float) -> None:
     x = _rand(2, 3, 4, 4)
-    assert torch.autograd.gradcheck(lambda x: rewrites._Leaky.apply(x, slope), (x,))
+    assert torch.autograd.gradcheck(lambda x: derivatives.Leaky.apply(x, slope), (x,))
 
 
-@pytest.mark.parametrize("layer", [rewrites._Shuffle, rewrites._Pool])
+@pytest.mark.parametrize("layer", [derivatives.Shuffle, derivatives.Pool])
 def test_layer_gradient_matches_finite_differences(layer: type[torch.autograd.Function]) -> None:
     assert torch.autograd.gradcheck(layer.apply, (_rand(2, 8, 4, 6),))
 
 
 def test_split_gradient_joins_the_pieces() -> None:
-    assert torch.autograd.gradcheck(lambda x: rewrites._Split.apply(x, 1, 3, 2), (_rand(2, 6, 3),))
+    assert torch.autograd.gradcheck(
+        lambda x: derivatives.Split.apply(x, 1, 3, 2), (_rand(2, 6, 3),)
+    )
 
 
 @pytest.mark.parametrize(("a", "b"), [((2, 3, 4), (2, 4, 5)), ((2, 6, 3, 4), (2, 6, 4, 2))])
 def test_product_gradient_matches_finite_differences(
     a: tuple[int, ...], b: tuple[int, ...]
 ) -> None:
-    assert torch.autograd.gradcheck(rewrites._Product.apply, (_rand(*a), _rand(*b)))
+    assert torch.autograd.gradcheck(derivatives.Product.apply, (_rand(*a), _rand(*b)))
 
 
 def test_product_broadcasts_a_frozen_operand() -> None:
     frozen = _rand(3, 4, grad=False)
-    assert torch.autograd.gradcheck(lambda x: rewrites._Product.apply(frozen, x), (_rand(2, 4, 5),))
+    assert torch.autograd.gradcheck(
+        lambda x: derivatives.Product.apply(frozen, x), (_rand(2, 4, 5),)
+    )
 
 
 def test_unshuffle_undoes_shuffle() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vera import contract
-from vera.bundle import load_bundle, read_identities
+from vera.bundle import layout_entries, load_bundle, read_identities
 from vera.errors import BundleError
 
 
@@ -68,6 +68,50 @@ def test_manifest_of_another_kind_is_refused(fakes, tmp_path, changes, said):
     fakes.write_bundle(tmp_path / "other", **changes)
     with pytest.raises(BundleError, match=said):
         load_bundle(tmp_path / "other")
+
+
+_LARGER = contract.Layout(512, 512, 64, 512, temperature=0.2)
+
+
+def _without(name: str) -> dict[str, object]:
+    return {n: {"file": f"{n}.onnx"} for n in contract.ENGINES if n != name}
+
+
+def test_layout_of_a_bundle_is_that_of_its_manifest(fakes, tmp_path):
+    fakes.write_bundle(tmp_path / "larger", **layout_entries(_LARGER))
+    bundle = load_bundle(tmp_path / "larger")
+    assert bundle.layout == _LARGER
+    with pytest.raises(BundleError, match=r"finite codes of shape \[40, 32, 512\]"):
+        _ = bundle.identities
+
+
+def test_manifest_without_a_layout_has_the_default_one(fake_bundle):
+    assert "layout" not in fake_bundle.manifest
+    assert fake_bundle.layout == contract.Layout()
+
+
+@pytest.mark.parametrize("changes", [{"image": 500}, {"latent_width": 0}, {"unknown": 1}])
+def test_layout_that_makes_no_sense_is_refused(fakes, tmp_path, changes):
+    entries = layout_entries(_LARGER)
+    fakes.write_bundle(tmp_path / "odd", **{**entries, "layout": {**entries["layout"], **changes}})
+    with pytest.raises(BundleError):
+        load_bundle(tmp_path / "odd")
+
+
+def test_layout_that_contradicts_the_resolution_is_refused(fakes, tmp_path):
+    fakes.write_bundle(tmp_path / "odd", **{**layout_entries(_LARGER), "resolution": 256})
+    with pytest.raises(BundleError, match="another resolution"):
+        load_bundle(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("name", sorted(contract.ENGINES))
+def test_only_optional_engines_may_be_missing(fakes, tmp_path, name):
+    fakes.write_bundle(tmp_path / "fewer", engines=_without(name))
+    if name in contract.OPTIONAL:
+        assert name not in load_bundle(tmp_path / "fewer").engines
+    else:
+        with pytest.raises(BundleError, match="lacks an entry"):
+            load_bundle(tmp_path / "fewer")
 
 
 def test_file_name_may_not_leave_the_bundle(bundle_folder):

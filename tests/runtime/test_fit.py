@@ -128,3 +128,12 @@ def test_edges_of_the_photograph_do_not_count_as_grain() -> None:
     striped[:, ::30] = 0
     grained = add_grain(smooth, striped, np.ones((120, 150), bool), seed=3)
     assert grained.std() < 1.5
+
+
+def test_texture_coarser_than_asked_for_is_left_to_the_face() -> None:
+    smooth, everywhere = np.full((120, 150, 3), 128, np.uint8), np.ones((120, 150), bool)
+    grained = add_grain(smooth, _noisy(5), everywhere, seed=3, coarsest=0.8)
+    all_octaves = add_grain(smooth, _noisy(5), everywhere, seed=3)
+    coarse, finest = (cv2.GaussianBlur(x, (0, 0), 1.6).std() for x in (all_octaves, grained))
+    assert finest < 0.7 * coarse
+    assert grained.std() > 3

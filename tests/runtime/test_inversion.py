@@ -1,18 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vera import contract
+from vera.bundle import load_bundle
 from vera.errors import EngineError
 from vera.faces import find_faces
 from vera.inversion import InversionConfig, invert, settled, tied_rows
-from vera.target import class_weights, inside_photo
+from vera.ops.inversion_target import LossWeights
+from vera.target import class_weights, inside_photo, make_target
 
 _IDENTITY = contract.high_level_row("identity")
 
 
 def _faces(fakes, engines, seeds):
     photos = [fakes.draw_photo(seed) for seed in seeds]
-    return [find_faces(photo, engines)[0] for photo in photos]
+    return [find_faces(photo, engines)[0][0] for photo in photos]
 
 
 def _invert(faces, engines, bundle, **settings):
@@ -35,6 +39,41 @@ def test_case_shares_the_identity_code_and_nothing_else(fakes, fake_engines, fak
     assert np.array_equal(latents[0, _IDENTITY], latents[1, _IDENTITY])
     others = [row for row in range(contract.LATENT_ROWS) if row != _IDENTITY]
     assert all((latents[0, row] != latents[1, row]).any() for row in others)
+
+
+def test_without_an_encoder_it_starts_at_the_mean_latent(fakes, fake_engines, tmp_path):
+    mean = np.random.default_rng(1).normal(size=(32, 64)).astype(np.float32)
+    engines = {n: {"file": f"{n}.onnx"} for n in contract.ENGINES if n != "encoder"}
+    folder = fakes.write_bundle(tmp_path / "bundle", engines=engines)
+    bundle = load_bundle(folder)
+    vars(bundle)["identities"] = replace(bundle.identities, mean=mean)  # cached
+    faces = _faces(fakes, fake_engines, [0, 1])
+    inversion = _invert(faces, fake_engines, bundle, steps=0)
+    assert "encoder" not in fake_engines.calls
+    assert np.array_equal(inversion.latents, np.stack([mean, mean]))
+
+
+def test_settings_suit_the_start(fakes, fake_bundle, tmp_path):
+    assert InversionConfig.suited(fake_bundle) == InversionConfig()
+    assert InversionConfig.suited(fake_bundle, 3).steps == 3
+    engines = {n: {"file": f"{n}.onnx"} for n in contract.ENGINES if n != "encoder"}
+    far = InversionConfig.suited(load_bundle(fakes.write_bundle(tmp_path / "far", engines=engines)))
+    assert (far.steps, far.learning_rate, far.regulariser) == (400, 0.1, 1.0)
+
+
+def test_target_has_the_sizes_of_the_layout(fakes, fake_engines):
+    fake_engines.layout = contract.Layout(image=512, segmentation=512, coarse=64)
+    fake_engines.overrides["perceptual"] = lambda crop: fake_engines._perceptual(
+        crop[:, :, ::2, ::2]
+    )
+    face = _faces(fakes, fake_engines, [0])[0]
+    assert face.picture.shape == (512, 512, 3)
+    assert face.labels.shape == (256, 256)
+    weights = [np.ones(c, np.float32) for c, _ in contract.PERCEPTUAL_TAPS]
+    ones = LossWeights(1.0, 1.0, 1.0, 1.0)
+    target = make_target(face, (320, 320), fake_engines, weights, ones)
+    assert target.one_hot.shape == (1, 13, 512, 512)
+    assert [term.shape[-1] for term in target.constants.terms] == [512, 128, 64, 32, 16, 512, 64]
 
 
 def test_zero_steps_give_the_encoders_latents(fakes, fake_engines, fake_bundle):

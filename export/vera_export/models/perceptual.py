@@ -18,6 +18,7 @@ from vera import contract
 from vera_export.models.convolution import read_weights
 from vera_export.models.layers import mean_pool
 
+SIDE = contract.CROP_SIZE // 2  # of the picture that the first map is computed from
 EPS = 1e-10  # added to the squared length of a feature vector
 
 
@@ -71,8 +72,8 @@ class Perceptual(nn.Module):
         return tuple(taps)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """[n, 3, 256, 256] in [-1, 1] -> four maps, see the class."""
-        return self.features(mean_pool(image))
+        """[n, 3, s, s] in [-1, 1], s a multiple of 128 -> four maps, see the class."""
+        return self.features(mean_pool(image, image.shape[-1] // SIDE))
 
     def feature_weights(self) -> list[list[float]]:
         """The non-negative weight of every channel, tap by tap, for the bundle's manifest."""

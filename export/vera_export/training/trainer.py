@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vera import contract
+from vera_export.models.layers import UpConv
 from vera_export.training.adversarial import (
     Adversary,
     Fake,
@@ -100,6 +101,7 @@ class Trainer:
         terms |= self._contrast(batch) | self._path(batch)
         nn.utils.clip_grad_norm_(self.nets.parameters(), 5.0)
         self.makers.step()
+        equalise(self.nets)
         fake = fake.detached()
         for adversary, optimiser in zip(self.critics.adversaries, self.judges, strict=True):
             terms[adversary.name] = self._discriminate(adversary, optimiser, batch, fake)
@@ -121,6 +123,8 @@ class Trainer:
         Averages that are not in it start at the networks.
         """
         loaded = scatter(tensors, self.modules())
+        equalise(self.nets)
+        equalise(self.averaged)
         if "networks" in loaded and "average" not in loaded:
             self.averaged.load_state_dict(self.nets.state_dict())
         return loaded
@@ -199,6 +203,13 @@ class Trainer:
         nn.utils.clip_grad_norm_(adversary.critic.parameters(), 5.0)
         optimiser.step()
         return loss
+
+
+def equalise(nets: nn.Module) -> None:
+    """Keeps the sub-pixel convolutions free of a pattern on smooth areas."""
+    for module in nets.modules():
+        if isinstance(module, UpConv):
+            module.equalise()
 
 
 def first(batch: Batch, count: int) -> Batch:

@@ -1,0 +1,1 @@
+"""Public checkpoints as networks of VerA: generator, parser, embedder, perceptual network."""
