@@ -110,17 +110,14 @@ def _add_bundle(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--version", default="0.1.0", help="version of the release (default: %(default)s)"
     )
     bundle.add_argument(
-        "--threshold", type=float, default=0.4, help="cosine of the gate (default: %(default)s)"
+        "--threshold", type=float, help="cosine of the gate, from vera-export calibrate"
     )
     bundle.add_argument(
         "--false-accept-rate",
         type=float,
-        default=0.001,
-        help="at that cosine (default: %(default)s)",
+        help="at that cosine",
     )
-    bundle.add_argument(
-        "--calibration", default="not calibrated", help="where both come from, a sentence"
-    )
+    bundle.add_argument("--calibration", help="where both come from, a sentence")
     bundle.add_argument(
         "--provenance", type=Path, help="JSON file added to the manifest's provenance"
     )
@@ -193,7 +190,13 @@ def _bundle(arguments: argparse.Namespace) -> int:
     from vera_export.bundle import Gate, Release, build_bundle, write_bundle
     from vera_export.registry import random_networks
 
-    gate = Gate(arguments.threshold, arguments.false_accept_rate, arguments.calibration)
+    settings = (arguments.threshold, arguments.false_accept_rate, arguments.calibration)
+    if arguments.weights and None in settings:
+        raise UsageError(
+            "A bundle needs --threshold, --false-accept-rate and --calibration, got not all three; "
+            "read them from vera-export calibrate."
+        )
+    gate = Gate(settings[0] or 0.4, settings[1] or 0.0, settings[2] or "not calibrated")
     provenance = (
         json.loads(arguments.provenance.read_text(encoding="utf-8")) if arguments.provenance else {}
     )

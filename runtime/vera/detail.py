@@ -51,12 +51,17 @@ def add_detail(
     fitted: Tensor,  # [256, 256, 3], 0..255
     detail: Tensor,  # [s, s, 3]
     labels: npt.NDArray[np.uint8],  # [256, 256] of the generated picture
+    kept: tuple[int, ...] = (),  # classes of which the photograph's own is shown
 ) -> Tensor:  # [s, s, 3]
-    """The fitted crop with the detail of the face it was made from, at the detail's size."""
+    """The fitted crop with the detail of the face it was made from, at the detail's size.
+
+    None is added where the generator painted a kept part: the fitting has smoothed that away.
+    """
     import cv2
 
     side = detail.shape[0]
     face = np.isin(labels, REPLACED).astype(np.uint8)
+    face[cv2.dilate(np.isin(labels, kept).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0] = 0
     inside = cv2.distanceTransform(face, cv2.DIST_L2, cv2.DIST_MASK_5) / np.float32(_FADE)
     share = _enlarged(np.minimum(inside, 1).astype(np.float32), side)[..., np.newaxis]
     return np.asarray(_enlarged(fitted, side) + share * detail, np.float32)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
-from vera.align import mask_to_crop, to_image
+from vera.align import mask_to_crop, to_image, warp_to_crop
 from vera.bundle import Bundle
 from vera.compose import Replacement, compose
 from vera.detail import add_detail, split
@@ -128,7 +128,9 @@ def _render(latents: Tensor, subjects: Sequence[Subject], engines: Engines) -> l
         face = subject.face
         bands = split(to_image(outputs["image"]))
         fitted, mask = fit_face(bands.crop, labels, face.crop, face.labels, subject.kept_classes)
-        finer = None if bands.detail is None else add_detail(fitted, bands.detail, labels)
+        finer = None
+        if bands.detail is not None:
+            finer = add_detail(fitted, bands.detail, labels, subject.kept_classes)
         rendered.append(_Rendered(fitted, mask, finer))
     return rendered
 
@@ -158,7 +160,9 @@ def _compose(
         crop = rendered.finer
     elif refiner is not None:
         in_crop = mask_to_crop(kept, face.matrix, face.box, contract.CROP_SIZE)
-        blended, generated = blend_crop(crop, rendered.mask, face.crop, in_crop, strands)
+        # The photograph as it is now: of a face replaced before this one nothing may come back.
+        now = warp_to_crop(subject.photo, face.matrix, contract.CROP_SIZE)
+        blended, generated = blend_crop(crop, rendered.mask, now, in_crop)
         crop = refine(blended, generated, refiner).astype(np.float32)
     replacement = Replacement(crop, rendered.mask, face.matrix, face.box, kept, strands)
     grain = int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])

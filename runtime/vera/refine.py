@@ -23,7 +23,7 @@ def blend_crop(
     mask: npt.NDArray[np.float32],
     original: Image,
     kept: npt.NDArray[np.bool_],
-    strands: Strands | None,
+    strands: Strands | None = None,
 ) -> tuple[Image, npt.NDArray[np.float32]]:
     """The generated face in the photograph's crop, blended but without grain.
 
@@ -32,7 +32,8 @@ def blend_crop(
         mask: float32 [s, s], one half and above: take the generated face.
         original: uint8 [s, s, 3], the photograph's crop.
         kept: bool [s, s], True: the photograph stays.
-        strands: Hair of the photograph in front of the face; None for none.
+        strands: Hair of the photograph in front of the face; None leaves it to the composition at
+            the photograph's size, which must not lay it over the face twice.
 
     Returns:
         The crop uint8 [s, s, 3], and float32 [s, s]: 1 where it was generated, else 0.

@@ -53,14 +53,21 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path) -> N
     assert read_checkpoint(tmp_path)[1] == {"steps": 1}
 
 
+def test_a_tensor_that_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not finite"):
+        write_checkpoint(tmp_path, {"huge": torch.full((2,), 1e9)}, {})
+
+
 def test_a_damaged_or_missing_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> None:
     assert not is_checkpoint(tmp_path)
     with pytest.raises(UsageError, match="no checkpoint"):
         read_checkpoint(tmp_path)
     write_checkpoint(tmp_path, tensors(), {})
-    (tmp_path / "checkpoint-0-00.npz").write_bytes(b"PK not an archive")
-    with pytest.raises(UsageError, match="lacks a readable"):
-        read_checkpoint(tmp_path)
+    archive = tmp_path / "checkpoint-0-00.npz"
+    for damaged in (b"PK not an archive", archive.read_bytes()[:300]):
+        archive.write_bytes(damaged)
+        with pytest.raises(UsageError, match="lacks a readable"):
+            read_checkpoint(tmp_path)
 
 
 def test_modules_are_told_apart_and_a_misfit_is_named() -> None:

@@ -10,18 +10,21 @@ import pytest
 import torch
 from training_data import write_data, write_teachers
 
+from vera.errors import UsageError
 from vera_export.cli import main as command
 from vera_export.models.attributes import Attributes, AttributesConfig
 from vera_export.models.projected import ProjectedConfig
 from vera_export.training import timed
 from vera_export.training.adversarial import Fake
 from vera_export.training.batches import Batches
-from vera_export.training.checkpoint import LIMIT, read_checkpoint
+from vera_export.training.checkpoint import LIMIT, gathered, read_checkpoint
 from vera_export.training.generator import choose
+from vera_export.training.networks import Networks
 from vera_export.training.pack import write_pack
 from vera_export.training.packed import read_pack
 from vera_export.training.projected import ProjectedJudge
 from vera_export.training.timed import Options, train_timed
+from vera_export.training.trainer import Critics, Trainer
 
 TINY = Options(preset="tiny", device="cpu")
 
@@ -165,3 +168,40 @@ def test_a_run_that_is_over_before_its_first_report_still_has_a_curve(trained: P
     assert rows[-1]["step"] == json.loads((trained / "summary.json").read_text())["steps"]
     terms = {"pixel", "parts", "cycle", "mask_consistency", "against_projected", "discriminator"}
     assert terms <= set(rows[-1])
+
+
+def tiny_trainer(pack: Path) -> Trainer:
+    torch.manual_seed(0)
+    recipe = choose("reconstruction", {"batch": "2", "warm_up_steps": "1"})
+    return Trainer(Networks("tiny"), Critics(), Batches(read_pack(pack), 0), recipe)
+
+
+def test_the_average_goes_on_after_a_resume(pack: Path) -> None:
+    trainer = tiny_trainer(pack)
+    held = gathered(trainer.modules())
+    ones = {name: torch.ones_like(v) if "average" in name else v for name, v in held.items()}
+    trainer.load(ones)
+    trainer.step(0.5)
+    weight = trainer.averaged.generator.fuse.detach()
+    assert float((weight - 1).abs().max()) < 0.2  # one hundredth of the way to the networks
+
+
+def test_a_checkpoint_without_networks_is_refused(pack: Path) -> None:
+    with pytest.raises(UsageError, match="holds no networks"):
+        tiny_trainer(pack).load({"average/x": torch.ones(1)})
+
+
+def test_a_step_without_a_finite_gradient_changes_nothing(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = tiny_trainer(pack)
+    before = {k: v.clone() for k, v in trainer.nets.state_dict().items()}
+    monkeypatch.setattr("vera_export.training.trainer.pixel_loss", lambda image, _: image.sum() / 0)
+    trainer.step(0.5)
+    assert trainer.skipped == 1
+    assert all(torch.equal(before[k], v) for k, v in trainer.nets.state_dict().items())
+
+
+def test_a_schedule_that_is_over_is_said_to_be(pack: Path, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is over"):
+        train_timed(pack, tmp_path, 0.01, replace(TINY, resume=trained))

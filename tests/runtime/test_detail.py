@@ -3,6 +3,7 @@ import numpy as np
 from vera import contract
 from vera.detail import add_detail, split
 
+_MOUTH = contract.CLASSES.index("mouth")
 _SKIN = contract.CLASSES.index("skin")
 
 
@@ -26,6 +27,16 @@ def test_detail_is_that_of_the_generated_face_only():
     fitted = np.full((256, 256, 3), 100, np.float32)
     whole = add_detail(fitted, bands.detail, labels)
     assert (whole[:, :254] == 100).all()
+    np.testing.assert_allclose(whole[:, 300:], 100 + bands.detail[:, 300:], atol=1e-3)
+
+
+def test_the_generators_copy_of_a_kept_part_leaves_no_detail_beside_it():
+    bands = split(_picture(512))
+    labels = np.full((256, 256), _SKIN, np.uint8)
+    labels[100:120, 100:120] = _MOUTH
+    fitted = np.full((256, 256, 3), 100, np.float32)
+    whole = add_detail(fitted, bands.detail, labels, kept=(_MOUTH,))
+    assert (whole[196:244, 196:244] == 100).all()
     np.testing.assert_allclose(whole[:, 300:], 100 + bands.detail[:, 300:], atol=1e-3)
 
 

@@ -12,10 +12,12 @@ from vera.bundle import load_bundle
 from vera.case import open_case
 from vera.compose import ComposeConfig, Replacement, compose
 from vera.errors import BundleError
+from vera.faces import find_faces
 from vera.pipeline import anonymize_case
 from vera.refine import blend_crop, refine
 
 SIZE = 256
+_TWO = ((0.7, 20.0, 30.0), (0.5, 120.0, 120.0))
 
 
 def disc(radius: int) -> np.ndarray:
@@ -128,3 +130,22 @@ def test_refined_output_is_the_same_for_the_same_seed(fakes, fake_engines, fake_
     first, _ = outcome(fakes, fake_engines, fake_bundle)
     second, _ = outcome(fakes, fake_engines, fake_bundle)
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_second_face_is_blended_into_the_photograph_as_it_is_then(
+    fakes, fake_bundle, monkeypatch
+):
+    seen = []
+
+    def watched(face, mask, original, kept):
+        seen.append(original.copy())
+        return blend_crop(face, mask, original, kept)
+
+    monkeypatch.setattr("vera.draw.blend_crop", watched)
+    engines, photo = fakes.Engines(_TWO), fakes.draw_photo(2, _TWO)
+    settings = {"keep": "none", "seed": 3, "faces": "all", "steps": 1, "pixel_limit": 10**8}
+    case = open_case([photo], **settings)
+    anonymize_case(case, engines, fake_bundle, lambda stage, done: None)
+    patient, bystander = find_faces(photo, engines)[0]
+    np.testing.assert_array_equal(seen[0], patient.crop)
+    assert not np.array_equal(seen[-1], bystander.crop)  # the patient beside it was replaced

@@ -210,5 +210,7 @@ class PathLength(nn.Module):
         (grad,) = torch.autograd.grad((image * noise).sum(), latent, create_graph=True)
         length = grad.square().sum(2).mean(1).sqrt()
         with torch.no_grad():
+            if not bool(self.mean):  # a trained generator's lengths must not be drawn to zero
+                self.mean.copy_(length.mean())
             self.mean += self.decay * (length.mean() - self.mean)
         return (length - self.mean).square().mean()

@@ -5,6 +5,7 @@ small enough to be carried there. Moments of the optimisers are not kept: a resu
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def write_checkpoint(
         limit: Largest number of bytes per file.
 
     Raises:
-        UsageError: One tensor alone is over the limit.
+        UsageError: One tensor alone is over the limit, or is not finite in half precision.
     """
     folder.mkdir(parents=True, exist_ok=True)
     previous = _read_state(folder)["files"] if (folder / _STATE).is_file() else []
@@ -65,7 +66,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         for name in state["files"]:
             with np.load(folder / name, allow_pickle=False) as archive:
                 tensors |= {k: torch.from_numpy(archive[k].astype(np.float32)) for k in archive}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(
             f"The checkpoint lacks a readable {name} ({error}); pass another folder."
         ) from error
@@ -126,6 +127,10 @@ def _groups(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Any]]:
     used = 0
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().to(torch.float16).numpy()
+        if not np.isfinite(value).all():
+            raise UsageError(
+                f"{name} is not finite in half precision; resume the checkpoint before it."
+            )
         size = value.nbytes + 512  # what an entry's headers take at the most
         if size > limit:
             raise UsageError(

@@ -248,7 +248,7 @@ def quadruples(
         nets: Encoder, mapping and generator.
         batch: People who give the codes, at least four.
         names: Which high-level code each quadruple is about.
-        mirror: Whether the images of half of the quadruples are mirrored: who is alike stays so.
+        mirror: Whether quadruples are mirrored, each by chance: who is alike stays so.
 
     Returns:
         Latents [4 q, 32, 64] and images [4 q, 3, 256, 256] in [-1, 1].
@@ -270,7 +270,7 @@ def quadruples(
         latent = torch.stack(rows)
         image = nets.generator(latent)[0].float()
     if mirror:
-        turned = (torch.arange(len(names), device=image.device) % 2).repeat_interleave(4).bool()
+        turned = (torch.rand(len(names), device=image.device) < 0.5).repeat_interleave(4)
         image = torch.where(turned[:, None, None, None], image.flip(3), image)
     return latent.float(), image
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vera.errors import UsageError
-from vera_export.models.attributes import Attributes
+from vera_export.models.attributes import Attributes, AttributesConfig
 from vera_export.models.discriminator import Discriminator
 from vera_export.training.adversarial import Adversary, Judge
 from vera_export.training.batches import Batches
@@ -24,6 +24,7 @@ from vera_export.training.checkpoint import (
     gathered,
     is_checkpoint,
     read_checkpoint,
+    scatter,
     write_checkpoint,
 )
 from vera_export.training.contrast import Contrast, ContrastConfig, Encoders
@@ -32,7 +33,7 @@ from vera_export.training.networks import Networks, load_folder, write_folder
 from vera_export.training.projected import ProjectedJudge
 from vera_export.training.recipe import RECIPES, Recipe, overridden
 from vera_export.training.samples import sample_grid
-from vera_export.training.trainer import Critics, Trainer
+from vera_export.training.trainer import Critics, Trainer, equalise
 
 SAVE_EVERY_S = 240.0
 REPORT_EVERY = 25
@@ -72,22 +73,35 @@ def train(
 
     name = recipe or ("reconstruction" if resume is None else "continued")
     chosen = choose(name, settings)
-    torch.manual_seed(seed)
-    batches = Batches(data, seed)
+    carried = resume is not None and is_checkpoint(resume)
+    tensors, before = read_checkpoint(resume) if resume is not None and carried else ({}, {})
+    own = seed + int(before.get("steps", 0))  # a part of a schedule draws its own batches
+    torch.manual_seed(own)
+    batches = Batches(data, own)
     nets = Networks(preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     perceptual = Differentiable(teachers / f"{PERCEPTUAL}.onnx", outputs=5)
     contrast = None
     if chosen.contrast:
         recogniser = Differentiable(teachers / f"{RECOGNISER}.onnx")
-        contrast = build_contrast(recogniser, _attributes(resume), batches, seed, preset)
+        found = _attributes(resume, tensors, before)
+        contrast = build_contrast(recogniser, found, batches, seed, preset)
     adversaries = build_adversaries(chosen, perceptual, batches.device)
     trainer = Trainer(nets, Critics(perceptual, adversaries, contrast), batches, chosen)
-    before = {} if resume is None else _resume(trainer, resume, name)
+    if carried:
+        trainer.load(tensors)
+        before = continued(trainer, before, name)
+    elif resume is not None:
+        load_folder(trainer.nets, resume)
+        equalise(trainer.nets)
+        trainer.averaged.load_state_dict(trainer.nets.state_dict())
+    state: dict[str, Any] = {"recipe": name}
+    if contrast is not None:
+        state["attributes"] = list(contrast.encoders.attributes.config.widths)
     summary: dict[str, object] = {"recipe": name, "settings": asdict(chosen), "minutes": minutes}
     summary |= {"seed": seed, "data": batches.faces.describe()}
     if contrast is not None:
         summary["margins"] = {k: asdict(m) for k, m in contrast.margins.items()}
-    summary |= run(trainer, out, minutes, before=before, state={"recipe": name})
+    summary |= run(trainer, out, minutes, before=before, state=state)
     summary["images_seen"] = trainer.steps * chosen.batch
     (out / "generator.json").write_text(json.dumps(summary, indent=1))
     return summary
@@ -146,9 +160,16 @@ def run(
 
     Returns:
         Steps, seconds and the last row of the curves.
+
+    Raises:
+        UsageError: The schedule is over already.
     """
-    curves = Curves(out, events=not carried)
     done = float(before.get("seconds", 0.0))
+    if done >= minutes * 60:
+        raise UsageError(
+            f"The schedule of {minutes:g} minutes is over ({done / 60:.1f}); pass more --minutes."
+        )
+    curves = Curves(out, events=not carried)
     start = saved = time.monotonic()
     limit = min(minutes * 60, done + (stop_after or minutes) * 60)
 
@@ -170,7 +191,8 @@ def run(
             values = {name: float(value) for name, value in terms.items()}
             for name, probability in trainer.state()["augmentation"].items():
                 values[f"augmentation_{name}"] = probability
-            curves.write(trainer.steps, {"seconds": round(seconds()), **values})
+            counts = {"seconds": round(seconds()), "skipped": trainer.skipped}
+            curves.write(trainer.steps, {**counts, **values})
         if not over and time.monotonic() - saved > SAVE_EVERY_S:
             saved = time.monotonic()
             save()
@@ -189,9 +211,16 @@ def build_contrast(
     return contrast
 
 
-def _attributes(resume: Path | None) -> Attributes:
+def _attributes(
+    resume: Path | None, tensors: dict[str, Tensor], state: dict[str, Any]
+) -> Attributes:
+    """The attribute network of the checkpoint, or of the folder beside it."""
     from vera_export.models import attributes
 
+    if state.get("attributes"):
+        model = Attributes(AttributesConfig(tuple(state["attributes"])))
+        if scatter(tensors, {"attributes": model}):
+            return model.eval()
     path = Path() if resume is None else resume / "attributes.safetensors"
     if not path.is_file():
         raise UsageError(
@@ -199,14 +228,3 @@ def _attributes(resume: Path | None) -> Attributes:
             "it there, or pass --set contrast=0."
         )
     return attributes.load(path)
-
-
-def _resume(trainer: Trainer, folder: Path, recipe: str) -> dict[str, Any]:
-    """Loads a checkpoint, or a folder with the three networks."""
-    if is_checkpoint(folder):
-        tensors, state = read_checkpoint(folder)
-        trainer.load(tensors)
-        return continued(trainer, state, recipe)
-    load_folder(trainer.nets, folder)
-    load_folder(trainer.averaged, folder)
-    return {}

@@ -43,7 +43,7 @@ class Recipe:
         contrast: Weight of the contrastive losses of the high-level codes.
         contrast_every: Steps between two of its terms.
         quadruples: Quadruples per high-level code and term.
-        mirror: Whether half of the quadruples are judged mirrored.
+        mirror: Whether quadruples are judged mirrored, each by chance.
     """
 
     batch: int = 16
@@ -122,7 +122,7 @@ RECIPES = {
         batch=4,
         adversarial=0.1,
         warm_up_steps=2,
-        adversarial_from=1,
+        adversarial_from=0,
         r1_every=2,
         path_length=0.5,
         path_every=2,

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vera.errors import VeraError
+from vera.errors import UsageError, VeraError
 from vera_export.models.attributes import Attributes, AttributesConfig
 from vera_export.training.batches import Batches
 from vera_export.training.checkpoint import read_checkpoint, scatter
@@ -82,11 +82,12 @@ def train_timed(data: Path, out: Path, minutes: float, options: Options) -> dict
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     name = options.recipe or ("smoke" if options.preset == "tiny" else "gpu")
     recipe = choose(name, options.settings)
-    torch.manual_seed(options.seed)
     torch.backends.cudnn.benchmark = True
     pack = read_pack(data)
-    batches = Batches(pack, options.seed, device)
     tensors, before = read_checkpoint(options.resume) if options.resume else ({}, {})
+    seed = options.seed + int(before.get("steps", 0))  # a part of a schedule draws its own batches
+    torch.manual_seed(seed)
+    batches = Batches(pack, seed, device)
     nets = Networks(options.preset).to(device)
     critics, widths = _critics(pack, batches, recipe, tensors, before, options)
     trainer = Trainer(nets, critics, batches, recipe)
@@ -131,8 +132,13 @@ def _critics(
     perceptual = pack.teachers[PERCEPTUAL].to(device)
     adversaries = build_adversaries(recipe, perceptual, device)
     widths = state.get("attributes") or (list(AttributesConfig.tiny().widths) if tiny else None)
-    if not recipe.contrast or widths is None:
+    if not recipe.contrast:
         return Critics(perceptual, adversaries), widths
+    if widths is None:
+        raise UsageError(
+            "The contrast needs the attribute network in the checkpoint to resume from, got none; "
+            "write it with vera-export checkpoint, or pass --set contrast=0."
+        )
     attributes = Attributes(AttributesConfig(tuple(widths)))
     scatter(tensors, {"attributes": attributes})
     contrast = build_contrast(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vera import contract
+from vera.errors import UsageError
 from vera_export.models.layers import UpConv
 from vera_export.training.adversarial import (
     Adversary,
@@ -80,6 +81,8 @@ class Trainer:
         ]
         self.path_length = PathLength().to(batches.device)
         self.steps = self.begun = 0
+        self.heard_from = recipe.adversarial_from
+        self.skipped = 0
 
     @property
     def averaged(self) -> Networks:
@@ -99,7 +102,11 @@ class Trainer:
             terms |= drawn_terms
         torch.stack(list(terms.values())).sum().backward()
         terms |= self._contrast(batch) | self._path(batch)
-        nn.utils.clip_grad_norm_(self.nets.parameters(), 5.0)
+        norm = nn.utils.clip_grad_norm_(self.nets.parameters(), 5.0)
+        if not bool(norm.isfinite()):  # one such gradient would spoil weights, average, checkpoint
+            self.steps += 1
+            self.skipped += 1
+            return {name: value.detach() for name, value in terms.items()}
         self.makers.step()
         equalise(self.nets)
         fake = fake.detached()
@@ -121,22 +128,33 @@ class Trainer:
         """Loads a checkpoint's tensors; returns the names of what it held.
 
         Averages that are not in it start at the networks.
+
+        Raises:
+            UsageError: It does not fit, or holds no networks.
         """
         loaded = scatter(tensors, self.modules())
+        if tensors and "networks" not in loaded:
+            raise UsageError("The checkpoint holds no networks; pass one of the generator's runs.")
         equalise(self.nets)
         equalise(self.averaged)
-        if "networks" in loaded and "average" not in loaded:
+        if "average" in loaded:
+            self.average.n_averaged.fill_(1)  # else the first update copies the networks over it
+        elif "networks" in loaded:
             self.averaged.load_state_dict(self.nets.state_dict())
+        if all(adversary.name in loaded for adversary in self.critics.adversaries):
+            self.heard_from = min(self.heard_from, self.recipe.warm_up_steps)
         return loaded
 
     def state(self) -> dict[str, Any]:
         """What belongs to a checkpoint besides weights."""
         probabilities = {a.name: a.augmentation.probability for a in self.critics.adversaries}
-        return {"steps": self.steps, "augmentation": probabilities}
+        length = float(self.path_length.mean)
+        return {"steps": self.steps, "augmentation": probabilities, "path_length": length}
 
     def go_on(self, state: dict[str, Any]) -> None:
         """Takes up the :meth:`state` of a checkpoint of the same recipe."""
         self.steps = self.begun = int(state.get("steps", 0))
+        self.path_length.mean.fill_(float(state.get("path_length", 0.0)))
         for adversary in self.critics.adversaries:
             known = state.get("augmentation", {}).get(adversary.name)
             if known is not None:
@@ -164,7 +182,7 @@ class Trainer:
             terms["cycle"] = recipe.cycle * cycle
         if recipe.mask_consistency:
             terms["mask_consistency"] = recipe.mask_consistency * mask_consistency(made)
-        if self.steps - self.begun >= recipe.adversarial_from:
+        if self.steps - self.begun >= self.heard_from:
             for adversary in self.critics.adversaries:
                 loss = adversary.weight * adversary.generator_loss(made)
                 terms[f"against_{adversary.name}"] = loss
