@@ -68,7 +68,7 @@ def draw_faces(
 
     Args:
         subjects: The person's face in each photograph.
-        latents: float32 [n, 32, 64], their inversion.
+        latents: float32 [n, 32, d], their inversion.
         seed: The user's seed and, for bystanders, which face it is.
         engines: Runs the engines.
         bundle: Gate calibration and the synthetic people.

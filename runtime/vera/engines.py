@@ -130,7 +130,7 @@ class OnnxEngines:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
             options.intra_op_num_threads = self._threads
             options.log_severity_level = 3  # errors come as exceptions; nothing is printed
-            # Idle pools of nine sessions must not burn the cores that another engine is using.
+            # Idle pools of ten sessions must not burn the cores that another engine is using.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             with _mapped(name):
                 session = onnxruntime.InferenceSession(

@@ -99,7 +99,7 @@ def draw_identity(
     draw: int,
     config: RedrawConfig | None = None,
 ) -> Tensor:
-    """Codes [32, 64] of a new person; a pure function of its arguments.
+    """Codes [32, d] of a new person; a pure function of its arguments.
 
     A mixture of a few donors with one set of weights for all rows, so that shapes and textures of
     one person stay together.
@@ -131,10 +131,10 @@ def replaced_rows(kept: tuple[int, ...] = ()) -> list[int]:
 
 
 def redraw(
-    latents: Tensor,  # [n, 32, 64]
-    identity: Tensor,  # [32, 64]
+    latents: Tensor,  # [n, 32, d]
+    identity: Tensor,  # [32, d]
     kept: list[tuple[int, ...]],  # n times the kept classes
-) -> Tensor:  # [n, 32, 64]
+) -> Tensor:  # [n, 32, d]
     """The latents of a case with its new identity.
 
     Photographs of one person differ in their part codes by pose, expression and light. These

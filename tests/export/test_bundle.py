@@ -13,6 +13,7 @@ from vera.bundle import load_bundle
 from vera.errors import VeraError
 from vera_export import parity, registry
 from vera_export.bundle import WEIGHTS, Release, build_bundle, write_bundle
+from vera_export.cli import main
 from vera_export.registry import NETWORKS, random_networks
 from vera_export.storage import halve, round_weights
 
@@ -130,3 +131,12 @@ def _shares(table: dict[str, object]) -> list[float]:
         elif isinstance(value, dict):
             found += _shares(value)
     return found
+
+
+def test_a_bundle_of_trained_weights_is_not_made_without_a_measured_threshold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bank, out = str(tmp_path / "bank.npz"), str(tmp_path / "bundle")
+    given = ["bundle", "--weights", str(tmp_path), "--identities", bank, "--out", out]
+    assert main([*given, "--threshold", "0.5"]) == 1
+    assert "--false-accept-rate and --calibration" in capsys.readouterr().err
