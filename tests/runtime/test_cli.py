@@ -204,7 +204,8 @@ def test_interruption_is_a_sentence_and_exit_130(photo, out, capsys):
 
 def test_ctrl_c_ends_the_process_cleanly_and_the_next_run_does_the_rest(photo, out, tmp_path):
     script = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]); from vera.cli import main;"
+        "import signal, sys, time; sys.path.insert(0, sys.argv[1]); from vera.cli import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a background job ignores it
         "from fake_anonymizer import FakeAnonymizer;"
         "wait = lambda n: (print('working', flush=True), time.sleep(60)) if n == 2 else None;"
         "opened = lambda bundle, threads: FakeAnonymizer(before=wait);"

@@ -64,7 +64,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
     try:
         for name in state["files"]:
-            with np.load(folder / name, allow_pickle=False) as archive:
+            with (folder / name).open("rb") as file, np.load(file) as archive:
                 tensors |= {k: torch.from_numpy(archive[k].astype(np.float32)) for k in archive}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(

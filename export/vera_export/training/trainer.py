@@ -132,9 +132,9 @@ class Trainer:
         Raises:
             UsageError: It does not fit, or holds no networks.
         """
-        loaded = scatter(tensors, self.modules())
-        if tensors and "networks" not in loaded:
+        if tensors and not any(name.startswith("networks/") for name in tensors):
             raise UsageError("The checkpoint holds no networks; pass one of the generator's runs.")
+        loaded = scatter(tensors, self.modules())
         equalise(self.nets)
         equalise(self.averaged)
         if "average" in loaded:
