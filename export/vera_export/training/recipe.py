@@ -60,7 +60,7 @@ class Recipe:
     code_noise: float = 0.05
     adversarial: float = 0.0
     projected: float = 0.0
-    projected_rate: float = 1e-3
+    projected_rate: float = 3e-3
     adversarial_from: int = 100
     r1_image: float = 5.0
     r1_parts: float = 50.0
@@ -84,7 +84,7 @@ _SECOND = Recipe(
     decay_from=0.5,
     averaging=0.995,
     code_noise=0.03,
-    projected=0.05,
+    projected=0.12,
     mask_consistency=5.0,
     cycle=0.3,
     contrast=0.1,
