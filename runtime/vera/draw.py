@@ -57,6 +57,21 @@ class _Rendered:
     finer: Tensor | None  # [s, s, 3], the crop of a generator with larger pictures
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """What every draw for a subject finds the same, so it is made once.
+
+    Attributes:
+        kept: bool [box h, box w], True: the photograph stays.
+        strands: Hair in front of the face.
+        refined: The photograph in the crop, and what is kept there; None without a refiner.
+    """
+
+    kept: npt.NDArray[np.bool_]
+    strands: Strands | None
+    refined: tuple[Image, npt.NDArray[np.bool_]] | None
+
+
 def draw_faces(
     subjects: Sequence[Subject],
     latents: Tensor,
@@ -82,7 +97,7 @@ def draw_faces(
     threshold = bundle.gate.cosine_threshold
     wanted = appearance([subject.face for subject in subjects], latents)
     kept = [subject.kept_classes for subject in subjects]
-    strands = [find_strands(subject.face.crop, subject.face.labels) for subject in subjects]
+    scenes = [_scene(subject, refined="refiner" in bundle.engines) for subject in subjects]
     best = float("inf")  # over the draws, the smallest cosine of the photograph that came out worst
     for draw in range(DRAWS):
         identity = draw_identity(bundle.identities, wanted, seed, draw)
@@ -93,8 +108,8 @@ def draw_faces(
             best = min(best, max(cosines))
             continue
         outputs = [
-            _compose(r, s, hair, seed, engines if "refiner" in bundle.engines else None)
-            for r, s, hair in zip(rendered, subjects, strands, strict=True)
+            _compose(r, s, scene, seed, engines)
+            for r, s, scene in zip(rendered, subjects, scenes, strict=True)
         ]
         checks = [
             check_face(output, s.face, detect(detector(engines), output), engines)
@@ -147,23 +162,30 @@ def _crop_cosine(rendered: _Rendered, subject: Subject, engines: Engines) -> flo
     return float(embed(image, points, engines) @ face.embedding)
 
 
+def _scene(subject: Subject, *, refined: bool) -> _Scene:
+    face, size = subject.face, contract.CROP_SIZE
+    kept = face.box.cut(subject.kept)
+    strands = find_strands(face.crop, face.labels)
+    if not refined:
+        return _Scene(kept, strands, None)
+    # The photograph as it is now: of a face replaced before this one nothing may come back.
+    now = warp_to_crop(subject.photo, face.matrix, size)
+    return _Scene(kept, strands, (now, mask_to_crop(kept, face.matrix, face.box, size)))
+
+
 def _compose(
     rendered: _Rendered,
     subject: Subject,
-    strands: Strands | None,
+    scene: _Scene,
     seed: tuple[int, ...],
-    refiner: Engines | None,  # None where the bundle has none
+    engines: Engines,
 ) -> Image:
     face, crop = subject.face, rendered.crop
-    kept = face.box.cut(subject.kept)
     if rendered.finer is not None:
         crop = rendered.finer
-    elif refiner is not None:
-        in_crop = mask_to_crop(kept, face.matrix, face.box, contract.CROP_SIZE)
-        # The photograph as it is now: of a face replaced before this one nothing may come back.
-        now = warp_to_crop(subject.photo, face.matrix, contract.CROP_SIZE)
-        blended, generated = blend_crop(crop, rendered.mask, now, in_crop)
-        crop = refine(blended, generated, refiner).astype(np.float32)
-    replacement = Replacement(crop, rendered.mask, face.matrix, face.box, kept, strands)
+    elif scene.refined is not None:
+        blended, generated = blend_crop(crop, rendered.mask, *scene.refined)
+        crop = refine(blended, generated, engines).astype(np.float32)
+    replacement = Replacement(crop, rendered.mask, face.matrix, face.box, scene.kept, scene.strands)
     grain = int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])
     return compose(subject.photo, replacement, seed=grain)

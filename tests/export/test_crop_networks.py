@@ -17,6 +17,7 @@ from vera_export.models import attributes, embedder, parser, perceptual
 from vera_export.models.convolution import ConvNorm, Residual, fold
 from vera_export.training import augment, dataset
 from vera_export.training.loop import Progress, Run, Schedule
+from vera_export.training.teacher_graph import PERCEPTUAL, RECOGNISER
 from vera_export.training.teachers import Differentiable, Labeller, last_sums
 
 MODELS = {
@@ -118,7 +119,7 @@ def test_one_step_lowers_the_embedder_loss(data: Path, teachers: Path) -> None:
     torch.manual_seed(0)
     faces = dataset.read_faces(data)
     images = training.draw_batch(faces, faces.train, 4, np.random.default_rng(0))
-    teacher = Labeller(teachers / training.TEACHER)
+    teacher = Labeller(teachers / f"{RECOGNISER}.onnx")
     wanted = torch.from_numpy(training.unit(teacher(training.teacher_input(images))[0]))
     x = torch.from_numpy(augment.to_tensor_array(images))
     model = embedder.Embedder(embedder.EmbedderConfig.tiny())
@@ -132,7 +133,7 @@ def test_one_step_lowers_the_perceptual_loss(data: Path, teachers: Path) -> None
 
     torch.manual_seed(0)
     faces = dataset.read_faces(data, 128)
-    teacher = Differentiable(teachers / training.TEACHER)
+    teacher = Differentiable(teachers / f"{PERCEPTUAL}.onnx")
     model = perceptual.Perceptual(perceptual.PerceptualConfig.tiny())
     adapters = training.Adapters(model.config.taps, (4, 12, 16))
     objective = training.Objective(teacher, adapters, training.PerceptualRecipe())

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
+from vera.align import to_tensor
 from vera.engines import Engines
 
 Float = npt.NDArray[np.float64]
@@ -54,8 +55,7 @@ def pooled_features(images: npt.NDArray[np.uint8], engines: Engines) -> Float:
     """
     rows = []
     for image in images:
-        crop = image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - 1
-        maps = engines.run("perceptual", crop=crop)
+        maps = engines.run("perceptual", crop=to_tensor(image))
         rows.append(
             np.concatenate([maps[t.name][0].mean((1, 2)) for t in contract.PERCEPTUAL.outputs])
         )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.align import ARCFACE, crop_matrix, warp_to_crop
+from vera_export.training.teacher_graph import RECOGNISER
 from vera_export.training.teachers import Labeller
 
 Float = npt.NDArray[np.float32]
@@ -61,7 +62,7 @@ class Teachers:
     def __init__(self, folder: Path) -> None:
         """Opens the networks of ``folder``; a UsageError names one that is missing."""
         self._mesh = Labeller(folder / "facemesh468.onnx")
-        self._identity = Labeller(folder / "identity_mobilefacenet.onnx")
+        self._identity = Labeller(folder / f"{RECOGNISER}.onnx")
         self._emotion = Labeller(folder / "emotion7.onnx")
         self._age = Labeller(folder / "gear_age_gender.onnx")
 

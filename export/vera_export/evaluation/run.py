@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
+from vera.align import to_tensor
 from vera.bundle import Bundle, load_bundle
 from vera.engines import Engines, OnnxEngines, Tensor
 from vera.errors import UsageError
@@ -155,8 +156,7 @@ def mask_agreement(drawn: Samples, engines: Engines) -> dict[str, float]:
     """IoU of the generator's part map with the parser's labels of the same image, at 128 px."""
     agreement = Agreement()
     for image, labels in zip(drawn.images, drawn.labels, strict=True):
-        crop = image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - 1
-        shares = probabilities(engines.run("parser", crop=crop)["logits"])
+        shares = probabilities(engines.run("parser", crop=to_tensor(image))["logits"])
         side = labels.shape[0]
         pooled = shares.reshape(len(shares), side, -1, side, shares.shape[2] // side).mean((2, 4))
         agreement.add(labels, to_labels(pooled))

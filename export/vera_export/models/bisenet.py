@@ -6,18 +6,16 @@ contract's 13: a class gets the log of the sum of its members' exponentials, so 
 add up.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vera import contract
-from vera_export.models.convolution import read_weights
+from vera_export.models.stored import load_stored, save_stored
 
 ARCHITECTURE = "bisenet"
 
@@ -191,15 +189,9 @@ class BiSeNet(nn.Module):
 
 def save(model: BiSeNet, path: Path) -> None:
     """Writes safetensors whose header holds architecture and configuration."""
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    config = json.dumps(asdict(model.config))
-    save_file(tensors, path, {"architecture": ARCHITECTURE, "config": config})
+    save_stored(model, model.config, ARCHITECTURE, path)
 
 
 def load(path: Path) -> BiSeNet:
     """Reads a parser from safetensors, strictly; the header holds its configuration."""
-    raw, tensors = read_weights(path)
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    model = BiSeNet(BiSeNetConfig(**fields))
-    model.load_state_dict(tensors, strict=True)
-    return model.eval()
+    return load_stored(path, lambda **fields: BiSeNet(BiSeNetConfig(**fields)))

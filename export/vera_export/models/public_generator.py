@@ -10,19 +10,17 @@ demodulation into its weights, the noise into one map per layer. So this network
 inversion and training of the added branch, not for training of the render net from scratch.
 """
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vera import contract
-from vera_export.models.convolution import read_weights
 from vera_export.models.layers import Upsample, activate, mean_pool
+from vera_export.models.stored import load_stored, save_stored
 
 ARCHITECTURE = "semantic-stylegan"
 TEMPERATURE = 0.2  # the part map is trained towards +-1, so its softmax needs a factor of about 5
@@ -300,15 +298,9 @@ def _row_table(cfg: PublicGeneratorConfig) -> Tensor:
 
 def save(model: PublicGenerator, path: Path) -> None:
     """Writes safetensors whose header holds architecture and configuration."""
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    config = json.dumps(asdict(model.config))
-    save_file(tensors, path, {"architecture": ARCHITECTURE, "config": config})
+    save_stored(model, model.config, ARCHITECTURE, path)
 
 
 def load(path: Path) -> PublicGenerator:
     """Reads a generator from safetensors, strictly; the header holds its configuration."""
-    raw, tensors = read_weights(path)
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    model = PublicGenerator(PublicGeneratorConfig(**fields))
-    model.load_state_dict(tensors, strict=True)
-    return model.eval()
+    return load_stored(path, lambda **fields: PublicGenerator(PublicGeneratorConfig(**fields)))

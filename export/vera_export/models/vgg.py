@@ -5,19 +5,17 @@ VGG16 (Simonyan 2015, arXiv 1409.1556), computed from the picture pooled to 256 
 SemanticStyleGAN's inversion; the linear heads are the feature weights of the bundle.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vera import contract
-from vera_export.models.convolution import read_weights
 from vera_export.models.layers import mean_pool
+from vera_export.models.stored import load_stored, save_stored
 
 ARCHITECTURE = "lpips-vgg16"
 
@@ -94,15 +92,9 @@ class Vgg(nn.Module):
 
 def save(model: Vgg, path: Path) -> None:
     """Writes safetensors whose header holds architecture and configuration."""
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    config = json.dumps(asdict(model.config))
-    save_file(tensors, path, {"architecture": ARCHITECTURE, "config": config})
+    save_stored(model, model.config, ARCHITECTURE, path)
 
 
 def load(path: Path) -> Vgg:
     """Reads a network from safetensors, strictly; the header holds its configuration."""
-    raw, tensors = read_weights(path)
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    model = Vgg(VggConfig(**fields))
-    model.load_state_dict(tensors, strict=True)
-    return model.eval()
+    return load_stored(path, lambda **fields: Vgg(VggConfig(**fields)))

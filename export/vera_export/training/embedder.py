@@ -18,11 +18,11 @@ from vera_export.models.embedder import Embedder, EmbedderConfig
 from vera_export.training import augment
 from vera_export.training.dataset import Faces, read_faces
 from vera_export.training.loop import Progress, Run, Schedule, load_training, optimise
+from vera_export.training.teacher_graph import RECOGNISER
 from vera_export.training.teachers import Labeller, last_sums
 
 Bytes = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
-TEACHER = "identity_mobilefacenet.onnx"
 SIZE = contract.EMBEDDER_SIZE
 SIDES = (28, 14, 7)  # where inner features are compared
 
@@ -201,8 +201,9 @@ def train(
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
     faces = read_faces(data)
-    hints = last_sums(teachers / TEACHER, SIDES)
-    teacher = Labeller(teachers / TEACHER, tuple(name for name, _ in hints))
+    source = teachers / f"{RECOGNISER}.onnx"
+    hints = last_sums(source, SIDES)
+    teacher = Labeller(source, tuple(name for name, _ in hints))
     model = load_training(Embedder(replace(config, norm=True)), resume)
     ours = (*config.widths[1:3], config.last)
     adapters = Adapters(ours, tuple(channels for _, channels in hints))

@@ -33,11 +33,11 @@ from vera_export.training.networks import Networks, load_folder, write_folder
 from vera_export.training.projected import ProjectedJudge
 from vera_export.training.recipe import RECIPES, Recipe, overridden
 from vera_export.training.samples import sample_grid
+from vera_export.training.teacher_graph import PERCEPTUAL, RECOGNISER
 from vera_export.training.trainer import Critics, Trainer, equalise
 
 SAVE_EVERY_S = 240.0
 REPORT_EVERY = 25
-PERCEPTUAL, RECOGNISER = "perceptual_squeezenet10", "identity_mobilefacenet"
 
 
 def train(
@@ -94,9 +94,7 @@ def train(
         load_folder(trainer.nets, resume)
         equalise(trainer.nets)
         trainer.averaged.load_state_dict(trainer.nets.state_dict())
-    state: dict[str, Any] = {"recipe": name}
-    if contrast is not None:
-        state["attributes"] = list(contrast.encoders.attributes.config.widths)
+    state = {"recipe": name, **attributes_state(trainer.critics)}
     summary: dict[str, object] = {"recipe": name, "settings": asdict(chosen), "minutes": minutes}
     summary |= {"seed": seed, "data": batches.faces.describe()}
     if contrast is not None:
@@ -211,16 +209,29 @@ def build_contrast(
     return contrast
 
 
+def carried_attributes(tensors: dict[str, Tensor], state: dict[str, Any]) -> Attributes | None:
+    """The attribute network of a checkpoint, in eval mode; None if it holds none."""
+    if not state.get("attributes"):
+        return None
+    model = Attributes(AttributesConfig(tuple(state["attributes"])))
+    return model.eval() if scatter(tensors, {"attributes": model}) else None
+
+
+def attributes_state(critics: Critics) -> dict[str, Any]:
+    """What a checkpoint's state says of the attribute network among its weights."""
+    if critics.contrast is None:
+        return {}
+    return {"attributes": list(critics.contrast.encoders.attributes.config.widths)}
+
+
 def _attributes(
     resume: Path | None, tensors: dict[str, Tensor], state: dict[str, Any]
 ) -> Attributes:
     """The attribute network of the checkpoint, or of the folder beside it."""
     from vera_export.models import attributes
 
-    if state.get("attributes"):
-        model = Attributes(AttributesConfig(tuple(state["attributes"])))
-        if scatter(tensors, {"attributes": model}):
-            return model.eval()
+    if (found := carried_attributes(tensors, state)) is not None:
+        return found
     path = Path() if resume is None else resume / "attributes.safetensors"
     if not path.is_file():
         raise UsageError(

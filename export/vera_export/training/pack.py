@@ -21,7 +21,7 @@ from vera import contract
 from vera.errors import UsageError
 from vera_export.training.dataset import Table, existing, read_labels, read_table
 from vera_export.training.packed import FILE_NAME, FORMAT
-from vera_export.training.teacher_graph import Graph
+from vera_export.training.teacher_graph import PERCEPTUAL, RECOGNISER, Graph
 from vera_export.training.teachers import read_graph
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -29,8 +29,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 LIMIT = 45 * 2**20
 # Teachers that losses pass through, and how many of their first outputs are kept.
 TEACHERS: dict[str, int | None] = {
-    "perceptual_squeezenet10": 5,
-    "identity_mobilefacenet": None,
+    PERCEPTUAL: 5,
+    RECOGNISER: None,
     "facemesh468": None,
     "emotion7": None,
     "gear_age_gender": 2,

@@ -26,10 +26,10 @@ from vera_export.models.perceptual import (
 from vera_export.training import augment
 from vera_export.training.dataset import read_faces
 from vera_export.training.loop import Progress, Run, Schedule, load_training, optimise
+from vera_export.training.teacher_graph import PERCEPTUAL
 from vera_export.training.teachers import Differentiable
 
 Bytes = npt.NDArray[np.uint8]
-TEACHER = "perceptual_squeezenet10.onnx"
 SIZE = contract.CROP_SIZE // 2
 FLOOR = 3e-3  # added to distances before the logarithm: below it pairs count as equal
 
@@ -253,7 +253,7 @@ def train(
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
     faces = read_faces(data, SIZE)
-    teacher = Differentiable(teachers / TEACHER, GROUPS[-1][1])
+    teacher = Differentiable(teachers / f"{PERCEPTUAL}.onnx", GROUPS[-1][1])
     model = load_training(Perceptual(config), resume)
     with torch.no_grad():
         groups = tuple(g.shape[1] for g in unit_groups(teacher(torch.zeros(1, 3, SIZE, SIZE))))

@@ -13,6 +13,7 @@ from vera_export.training.adversarial import Fake, Window
 from vera_export.training.batches import Batch
 from vera_export.training.diffaugment import Augmentation
 from vera_export.training.recipe import Recipe
+from vera_export.training.reconstruction import teacher_input
 
 _VIEW = 64  # side of the window in pixels of the part map: 128 px, as large as the halved crop
 
@@ -63,11 +64,8 @@ class ProjectedJudge:
     def _scores(self, image: Tensor, parts: Tensor, window: Window) -> list[Tensor]:
         whole = self.augmentation(mean_pool(image), mean_pool(parts))[0]
         part = self.augmentation(*window.cut(image, parts))[0]
-        both = ((torch.cat([whole, part]).clamp(-1.2, 1.2) + 1) * 127.5).contiguous(
-            memory_format=torch.channels_last
-        )
         with torch.autocast(image.device.type, torch.bfloat16):
-            maps = self.teacher(both)
+            maps = self.teacher(teacher_input(torch.cat([whole, part])))
         n = len(image)
         views = ([m[:n] for m in maps], [m[n:] for m in maps])
         return [self.critic[v](m) for v, m in zip(("whole", "window"), views, strict=True)]

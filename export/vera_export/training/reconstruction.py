@@ -40,9 +40,9 @@ def feature_distance(teacher: nn.Module, ours: Tensor, theirs: Tensor) -> Tensor
         ours: [n, 3, h, w] in about [-1, 1]; the gradient reaches it.
         theirs: The same shape; without gradient.
     """
-    a = teacher(_bytes(ours))
+    a = teacher(teacher_input(ours))
     with torch.no_grad():
-        b = teacher(_bytes(theirs))
+        b = teacher(teacher_input(theirs))
     maps = [
         (_unit(p.float()) - _unit(q.float())).square().sum(1).mean()
         for p, q in zip(a, b, strict=True)
@@ -68,7 +68,8 @@ def attribute_loss(mapping: HighLevelMapping, high: Tensor, mapped: Tensor, batc
     return loss
 
 
-def _bytes(image: Tensor) -> Tensor:
+def teacher_input(image: Tensor) -> Tensor:
+    """Images [n, 3, h, w] in about [-1, 1] as the perceptual teacher takes them: RGB 0..255."""
     return ((image.clamp(-1.2, 1.2) + 1) * 127.5).contiguous(memory_format=torch.channels_last)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vera import contract
+from vera.align import to_image
 from vera.errors import RefusedError, UsageError
 from vera_export.models import parser
 from vera_export.models.convolution import read_weights
@@ -36,6 +37,7 @@ from vera_export.training.refiner_losses import (
     view_of,
     within,
 )
+from vera_export.training.teacher_graph import PERCEPTUAL
 from vera_export.training.teachers import Differentiable
 
 SIZE = contract.CROP_SIZE
@@ -148,8 +150,7 @@ def sample_grid(model: nn.Module, held_out: list[Composite], path: Path) -> None
     columns = []
     for composite in held_out:
         windows = stack([composite])
-        output = model(windows.image, windows.mask).clamp(-1, 1)[0]
-        pixels = ((output + 1) * 127.5).round().permute(1, 2, 0).numpy().astype(np.uint8)
+        pixels = to_image(model(windows.image, windows.mask).numpy())
         side = pixels.shape[:2]
         plain, real = (
             cv2.resize(x, side, interpolation=cv2.INTER_CUBIC)
@@ -283,7 +284,7 @@ def train(
     recipe = recipe.continued() if continued else recipe
     torch.manual_seed(seed)
     material = read_material(data, resume, recipe, seed, tiny=preset == "tiny")
-    teacher = Differentiable(teachers / "perceptual_squeezenet10.onnx", outputs=5)
+    teacher = Differentiable(teachers / f"{PERCEPTUAL}.onnx", outputs=5)
     model = _start(config, resume)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.averaging)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vera import contract
 from vera_export.training.batches import Batches
 from vera_export.training.networks import Networks, mix_styles, swap_identity
 
@@ -23,8 +24,8 @@ def sample_grid(nets: Networks, batches: Batches, path: Path, count: int = 6) ->
         torch.manual_seed(0)
         latent = nets.encoder(batch.crop, batch.onehot)
         donor = latent.roll(1, 0)
-        code = latent.clone()
-        code[:, -4] = donor[:, -4]
+        code, row = latent.clone(), contract.high_level_row("identity")
+        code[:, row] = donor[:, row]
         kinds = (latent, swap_identity(latent, donor), mix_styles(latent, donor), code)
         rows = [batch.crop] + [nets.generator(kind)[0].float() for kind in kinds]
     save_png(torch.cat([torch.cat(list(row), 2) for row in rows], 1), path)

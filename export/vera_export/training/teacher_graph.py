@@ -18,6 +18,9 @@ from torch.nn import functional
 
 from vera.errors import UsageError
 
+# File stems of the teachers that several trainings use.
+PERCEPTUAL, RECOGNISER = "perceptual_squeezenet10", "identity_mobilefacenet"
+
 Attributes = Mapping[str, Any]
 Value = Tensor | list[int] | None  # integers are shapes and widths, None is an input left out
 

@@ -25,12 +25,12 @@ from torch import Tensor
 from vera.errors import UsageError, VeraError
 from vera_export.models.attributes import Attributes, AttributesConfig
 from vera_export.training.batches import Batches
-from vera_export.training.checkpoint import read_checkpoint, scatter
+from vera_export.training.checkpoint import read_checkpoint
 from vera_export.training.generator import (
-    PERCEPTUAL,
-    RECOGNISER,
+    attributes_state,
     build_adversaries,
     build_contrast,
+    carried_attributes,
     choose,
     continued,
     run,
@@ -38,6 +38,7 @@ from vera_export.training.generator import (
 from vera_export.training.networks import Networks
 from vera_export.training.packed import Pack, read_pack
 from vera_export.training.recipe import Recipe, parse_settings
+from vera_export.training.teacher_graph import PERCEPTUAL, RECOGNISER
 from vera_export.training.trainer import Critics, Trainer
 
 
@@ -89,7 +90,7 @@ def train_timed(data: Path, out: Path, minutes: float, options: Options) -> dict
     torch.manual_seed(seed)
     batches = Batches(pack, seed, device)
     nets = Networks(options.preset).to(device)
-    critics, widths = _critics(pack, batches, recipe, tensors, before, options)
+    critics = _critics(pack, batches, recipe, tensors, before, options)
     trainer = Trainer(nets, critics, batches, recipe)
     loaded = trainer.load(tensors)
     before = continued(trainer, before, name)
@@ -110,7 +111,7 @@ def train_timed(data: Path, out: Path, minutes: float, options: Options) -> dict
         out,
         minutes,
         before=before,
-        state={"recipe": name, "attributes": widths},
+        state={"recipe": name, **attributes_state(critics)},
         stop_after=options.stop_after,
         carried=True,
     )
@@ -126,25 +127,24 @@ def _critics(
     tensors: dict[str, Tensor],
     state: dict[str, Any],
     options: Options,
-) -> tuple[Critics, list[int] | None]:
-    """The critics, and the widths of the attribute network, without which there is no contrast."""
-    device, tiny = batches.device, options.preset == "tiny"
-    perceptual = pack.teachers[PERCEPTUAL].to(device)
-    adversaries = build_adversaries(recipe, perceptual, device)
-    widths = state.get("attributes") or (list(AttributesConfig.tiny().widths) if tiny else None)
+) -> Critics:
+    """Who judges the generator of this run."""
+    perceptual = pack.teachers[PERCEPTUAL].to(batches.device)
+    adversaries = build_adversaries(recipe, perceptual, batches.device)
     if not recipe.contrast:
-        return Critics(perceptual, adversaries), widths
-    if widths is None:
+        return Critics(perceptual, adversaries)
+    attributes = carried_attributes(tensors, state)
+    if attributes is None and options.preset == "tiny":
+        attributes = Attributes(AttributesConfig.tiny())
+    if attributes is None:
         raise UsageError(
             "The contrast needs the attribute network in the checkpoint to resume from, got none; "
             "write it with vera-export checkpoint, or pass --set contrast=0."
         )
-    attributes = Attributes(AttributesConfig(tuple(widths)))
-    scatter(tensors, {"attributes": attributes})
     contrast = build_contrast(
         pack.teachers[RECOGNISER], attributes, batches, options.seed, options.preset
     )
-    return Critics(perceptual, adversaries, contrast), widths
+    return Critics(perceptual, adversaries, contrast)
 
 
 def _parser() -> argparse.ArgumentParser:
