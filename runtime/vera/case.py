@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.errors import PhotoError, RefusedError, ShapeError, UsageError
+from vera.keep import Keep
 from vera.photo import read_mask, read_photo
-from vera.regions import Keep
 
 Faces = Literal["all", "largest"]
 Image = npt.NDArray[np.uint8]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vera.errors import UsageError
-from vera.regions import Keep
+from vera.keep import Keep
 
 # Taken from a folder as photographs. Formats that are not read yet (HEIC, JPEG 2000 ...) are among
 # them: such a photograph has to be refused with a sentence, not passed over.

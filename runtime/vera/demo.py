@@ -28,8 +28,8 @@ from vera.contract import (
 from vera.engines import Engines
 from vera.errors import OutputError, RefusedError, UsageError
 from vera.job import AnonymizerLike, ResultLike
+from vera.labels import probabilities
 from vera.photo import PIXEL_LIMIT, read_photo
-from vera.regions import probabilities
 from vera.write import prepare_folder, write_image, write_text
 
 Image = npt.NDArray[np.uint8]

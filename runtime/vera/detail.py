@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.contract import CROP_SIZE
-from vera.regions import REPLACED
+from vera.replaced import REPLACED
 
 Image = npt.NDArray[np.uint8]
 Tensor = npt.NDArray[np.float32]

@@ -16,9 +16,9 @@ from vera.engines import Engines, Tensor
 from vera.faces import AlignedFace, detector, embed
 from vera.fit import fit_face
 from vera.gate import DRAWS, FaceCheck, check_face, far_enough, refusal
+from vera.labels import probabilities, to_labels
 from vera.redraw import Appearance, draw_identity, redraw
 from vera.refine import blend_crop, refine
-from vera.regions import probabilities, to_labels
 from vera.strands import Strands, find_strands
 
 Image = npt.NDArray[np.uint8]

@@ -10,7 +10,7 @@ from vera.align import Box, Matrix
 from vera.detect import Face, Run, detect
 from vera.engines import Engines, Tensor
 from vera.errors import EngineError, RefusedError
-from vera.regions import probabilities, to_labels
+from vera.labels import probabilities, to_labels
 
 Image = npt.NDArray[np.uint8]
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from vera.colour import match_colour
 from vera.contract import CLASSES
-from vera.regions import generated_mask
+from vera.replaced import generated_mask
 
 _SKIN = (CLASSES.index("skin"), CLASSES.index("nose"))
 _FACE = (*_SKIN, *(CLASSES.index(name) for name in ("eye", "brow", "mouth", "glasses")))

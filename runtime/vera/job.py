@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from vera.cases import CaseList, ListedCase
 from vera.journal import Entry, Finished, Journal, case_seed, content_digest
+from vera.keep import Keep
 from vera.output import Naming, OutputNames, locked, remove_outputs
 from vera.photo import PIXEL_LIMIT
-from vera.regions import Keep
 from vera.report import PhotoReport
 from vera.versions import __version__
 from vera.write import is_lossy, prepare_folder, remove_leftovers, write_image, write_text

@@ -21,7 +21,8 @@ from vera.errors import RefusedError
 from vera.faces import AlignedFace, detector, find_faces
 from vera.gate import check_face, check_kept, refusal
 from vera.inversion import InversionConfig, invert
-from vera.regions import kept_from_file, kept_mask, require_face
+from vera.regions import kept_from_file, kept_mask
+from vera.replaced import require_face
 from vera.report import FaceReport, InversionReport, KeptReport, PhotoReport
 from vera.stopwatch import Stopwatch
 from vera.versions import bundle_report, library_versions

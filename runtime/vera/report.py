@@ -1,6 +1,7 @@
 """The report of one photograph: what was done and how it was checked.
 
-Never in a report: the photograph's file name, embeddings, crops, latents or the place of a face.
+Never in a report: the photograph's file name, embeddings, crops, latents, or what the original
+looked like; of its attributes only the changes are told. The schema is docs/report.schema.json.
 """
 
 import json
@@ -10,6 +11,80 @@ from typing import Literal
 
 Verdict = Literal["anonymized", "refused"]
 Mode = Literal["single", "paired"]
+Band = Literal["safe", "close"]
+
+# Raised when a field changes its meaning or goes away; new fields leave it as it is.
+REPORT_FORMAT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReport:
+    """What a recogniser of the user's says about one face; VerA's networks never saw it.
+
+    Attributes:
+        name: Of the recogniser.
+        sha256: First 12 digits of its file's hash.
+        cosine: Of original and output face, in [-1, 1]; lower is safer.
+        threshold: The cosine that must not be reached.
+    """
+
+    name: str
+    sha256: str
+    cosine: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """How far the output's attributes are from the original's, by the attribute engine.
+
+    Attributes:
+        yaw: Degrees, output minus original.
+        pitch: Degrees.
+        roll: Degrees.
+        expression: Total variation distance of the expression probabilities, in [0, 1].
+        mouth_open: Inner lip gap over mouth width.
+        age: Years.
+        skin_tone: CIE 1976 colour difference of the mean skin colours, 0 or more.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+    expression: float
+    mouth_open: float
+    age: float
+    skin_tone: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeamReport:
+    """How the generated area meets the photograph, in grey levels of 255.
+
+    Attributes:
+        step: Median over the border of the step across it, less the photograph's own step there.
+        step_p95: 95th percentile of the same.
+        pixels: Border pixels measured.
+    """
+
+    step: float
+    step_p95: float
+    pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageReport:
+    """Whether all that identifies was replaced.
+
+    Attributes:
+        face_pixels: Pixels of the original's face, as far as they are not kept.
+        left: Of these, pixels that the output shows as they were.
+        share_left: ``left`` over ``face_pixels``, in [0, 1].
+    """
+
+    face_pixels: int
+    left: int
+    share_left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +99,11 @@ class FaceReport:
         threshold: The cosine that must not be reached.
         draws: How many synthetic identities were drawn until one passed.
         patient: Whether this is the face that ``keep`` and the pair's identity apply to.
+        band: ``"close"`` if the cosine is below the threshold by less than the warning band.
+        judges: The user's own recognisers.
+        coverage: Whether a rim of the original face was left.
+        seam: How well the generated area joins.
+        change: Of the attributes.
     """
 
     box: tuple[int, int]
@@ -32,6 +112,11 @@ class FaceReport:
     threshold: float
     draws: int
     patient: bool
+    band: Band = "safe"
+    judges: tuple[JudgeReport, ...] = ()
+    coverage: CoverageReport | None = None
+    seam: SeamReport | None = None
+    change: AttributeChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +128,16 @@ class KeptReport:
             is kept.
         max_difference: Largest difference over them and the three channels, in grey levels of 255.
         lossy: Whether the file was then written by a lossy codec, which changes kept pixels again.
+        face_share: Share of the face that is kept, in [0, 1].
+        outline: Closed polygons around the kept region, [x, y] in pixels of the output, rounded to
+            about a pixel; the output shows the region, too.
     """
 
     pixels_compared: int = 0
     max_difference: int = 0
     lossy: bool = False
+    face_share: float = 0.0
+    outline: tuple[tuple[tuple[int, int], ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +178,17 @@ class PhotoReport:
         faces: The replaced faces, the largest first.
         pair_cosines: Cosine between this output's patient and that of each other output of the
             case, in the case's order; high means: still one person.
-        seed: Seed of all draws; same photographs, bundle and seed give the same output.
+        pair_cosines_generated: The same with the kept regions of both painted over: what the new
+            identity alone does.
+        variant: Which of several new identities this is, from 1.
+        variants: How many were asked for.
+        variant_cosines: Cosine of the new person to those of the other variants.
+        photo: Place of the photograph in its case, from 1.
+        identity: Keyed digest of the drawn identity; equal digests mean the same new person. None
+            without a case key.
+        settings: How the case was done: :class:`vera.settings.Settings` as a mapping.
+        seed: Seed of all draws; same photographs, bundle and seed give the same output. With a case
+            key it is 0: the key takes its place.
         bundle: The networks.
         versions: Versions of VerA, Python and the libraries.
         milliseconds: Time per stage. Stages that a case shares are reported in full for each
@@ -107,6 +207,14 @@ class PhotoReport:
     kept: KeptReport = KeptReport()
     faces: tuple[FaceReport, ...] = ()
     pair_cosines: tuple[float, ...] = ()
+    pair_cosines_generated: tuple[float, ...] = ()
+    photo: int = 1
+    variant: int = 1
+    variants: int = 1
+    variant_cosines: tuple[float, ...] = ()
+    identity: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    format: int = REPORT_FORMAT
     versions: Mapping[str, str] = field(default_factory=dict)
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     inversion: InversionReport | None = None

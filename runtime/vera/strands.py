@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from vera.align import Box, Matrix, image_to_photo, mask_to_photo
 from vera.contract import CLASSES
-from vera.regions import REPLACED, filled
+from vera.morphology import filled
+from vera.replaced import REPLACED
 from vera.strips import strips
 
 _HAIR = CLASSES.index("hair")

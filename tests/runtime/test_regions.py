@@ -9,16 +9,10 @@ import pytest
 from vera.align import FFHQ, Box, crop_matrix, photo_box
 from vera.contract import CLASSES
 from vera.errors import RefusedError, UsageError
-from vera.regions import (
-    REGIONS,
-    Keep,
-    generated_mask,
-    kept_from_file,
-    kept_mask,
-    probabilities,
-    require_face,
-    to_labels,
-)
+from vera.keep import REGIONS, Keep
+from vera.labels import probabilities, to_labels
+from vera.regions import kept_from_file, kept_mask
+from vera.replaced import generated_mask, require_face
 
 SCALE = 3.0
 

@@ -14,7 +14,7 @@ from vera.align import to_tensor
 from vera.bundle import Bundle, load_bundle
 from vera.engines import Engines, OnnxEngines, Tensor
 from vera.errors import UsageError
-from vera.regions import probabilities, to_labels
+from vera.labels import probabilities, to_labels
 from vera_export.evaluation import held_out, pictures, samples
 from vera_export.evaluation.agreement import Agreement
 from vera_export.evaluation.disentanglement import (

@@ -21,8 +21,9 @@ from vera import contract
 from vera.align import crop_matrix, to_image, to_tensor, warp_to_crop
 from vera.errors import UsageError
 from vera.fit import fit_face
+from vera.keep import REGIONS
+from vera.labels import probabilities, to_labels
 from vera.refine import blend_crop
-from vera.regions import REGIONS, probabilities, to_labels
 from vera.strands import find_strands
 from vera_export.training import augment
 
