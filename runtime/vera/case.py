@@ -4,16 +4,16 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vera.errors import PhotoError, RefusedError, ShapeError, UsageError
 from vera.keep import Keep
+from vera.key import CaseKey
 from vera.photo import read_mask, read_photo
+from vera.settings import Settings
 
-Faces = Literal["all", "largest"]
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
@@ -43,12 +43,19 @@ class CasePhoto:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """Photographs of one person and the call's settings, as in ``Anonymizer.anonymize``."""
+    """Photographs of one person, and how they are to be anonymised.
+
+    Attributes:
+        photos: As they were read.
+        seed: Of all draws; 0 with a key.
+        settings: The controls.
+        key: Draws the patient's new identity in the seed's place.
+    """
 
     photos: tuple[CasePhoto, ...]
     seed: int
-    faces: Faces
-    steps: int | None
+    settings: Settings
+    key: CaseKey | None = None
 
     @property
     def paired(self) -> bool:
@@ -65,10 +72,9 @@ def open_case(
     photos: Sequence[Path | str | Image],
     *,
     keep: str | Path | Mask | Sequence[str | Path | Mask],
-    seed: int,
-    faces: Faces,
-    steps: int | None,
-    pixel_limit: int,
+    seed: int | None,
+    settings: Settings,
+    key: CaseKey | None = None,
 ) -> Case:
     """Checks a request and reads its photographs.
 
@@ -82,15 +88,13 @@ def open_case(
         raise UsageError(
             "A case needs a list of at least one photograph; pass [photo] for a single one."
         )
+    if key is not None and seed is not None:
+        raise UsageError("A case key and a seed both decide the new identity; give one of them.")
+    if seed is None:
+        seed = 0 if key is not None else new_seed()
     if not 0 <= seed < SEED_LIMIT:
         raise UsageError(
             f"seed must be from 0 to {SEED_LIMIT - 1}, got {seed}; choose another one."
-        )
-    if faces not in ("all", "largest"):
-        raise UsageError(f"faces must be 'all' or 'largest', got {faces!r}; choose one of them.")
-    if steps is not None and steps < 0:
-        raise UsageError(
-            f"steps must be 0 or more, got {steps}; leave it out for the tuned default."
         )
     keeps = [keep] * len(photos) if isinstance(keep, (str, Path, np.ndarray)) else list(keep)
     if len(keeps) != len(photos):
@@ -101,9 +105,10 @@ def open_case(
         )
     requests = [_request(item) for item in keeps]
     read = [
-        _open(photo, *request, pixel_limit) for photo, request in zip(photos, requests, strict=True)
+        _open(photo, *request, settings.pixel_limit)
+        for photo, request in zip(photos, requests, strict=True)
     ]
-    return Case(tuple(read), seed, faces, steps)
+    return Case(tuple(read), seed, settings, key)
 
 
 def _request(keep: str | Path | Mask) -> tuple[Keep, Mask | None]:

@@ -1,44 +1,61 @@
 """Synthetic people are tried on the faces of one person until the gate lets one through."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from vera import contract
-from vera.align import mask_to_crop, to_image, warp_to_crop
+from vera.align import FFHQ, to_image
 from vera.bundle import Bundle
-from vera.compose import Replacement, compose
-from vera.detail import add_detail, split
 from vera.detect import detect
 from vera.engines import Engines, Tensor
-from vera.faces import AlignedFace, detector, embed
-from vera.fit import fit_face
-from vera.gate import DRAWS, FaceCheck, check_face, far_enough, refusal
-from vera.labels import probabilities, to_labels
-from vera.redraw import Appearance, draw_identity, redraw
-from vera.refine import blend_crop, refine
-from vera.strands import Strands, find_strands
+from vera.errors import RefusedError
+from vera.faces import detector, embed
+from vera.gate import FaceCheck, Gate, check_face
+from vera.proposals import Proposal
+from vera.render import Rendered, Scene, crop_embedding, place, render, scene_of
+from vera.subject import Subject
 
 Image = npt.NDArray[np.uint8]
 
+# Two people whose portraits in a neutral view are closer than this are one to a human eye, too: the
+# same person in two photographs comes out at 0.68 to 0.94, people drawn for different patients at
+# 0.79 in one of twenty pairs and at 0.88 in one of a hundred.
+SAME_PERSON = 0.95
+
+# Largest cosine of two variants of one photograph: people drawn for the same head come out at 0.69
+# in the median.
+VARIANTS_APART = 0.7
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subject:
-    """A face that is to be replaced.
+class Wish:
+    """What a new person must satisfy besides the gate.
 
     Attributes:
-        photo: The photograph as it is now, other faces perhaps replaced already.
-        face: The face as it was.
-        kept: bool [h, w], True: the photograph stays.
-        kept_classes: The classes whose codes stay, too.
+        variants: Per photograph float32 [m, e], the output faces of earlier variants.
+        people: float32 [m, e], other cases' new people in a neutral view; None asks for nothing.
+        separation: Largest cosine to either; None takes the constants above.
     """
 
-    photo: Image
-    face: AlignedFace
-    kept: npt.NDArray[np.bool_]
-    kept_classes: tuple[int, ...] = ()
+    variants: tuple[Tensor, ...] = ()
+    people: Tensor | None = None
+    separation: float | None = None
+
+    def parts_from_variants(self, photo: int, embedding: Tensor) -> bool:
+        """Whether a face is far enough from the earlier variants of its photograph."""
+        if not self.variants:
+            return True
+        limit = VARIANTS_APART if self.separation is None else self.separation
+        return bool(np.all(self.variants[photo] @ embedding < limit))
+
+    def parts_from_people(self, person: Tensor) -> bool:
+        """Whether a person is none of the other cases'."""
+        if self.people is None or not len(self.people):
+            return True
+        limit = SAME_PERSON if self.separation is None else self.separation
+        return bool(np.all(self.people @ person < limit))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,141 +68,166 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Rendered:
-    crop: Tensor  # [256, 256, 3], 0..255
-    mask: Tensor  # [256, 256]
-    finer: Tensor | None  # [s, s, 3], the crop of a generator with larger pictures
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Scene:
-    """What every draw for a subject finds the same, so it is made once.
+class NewPerson:
+    """The new identity of a case.
 
     Attributes:
-        kept: bool [box h, box w], True: the photograph stays.
-        strands: Hair in front of the face.
-        refined: The photograph in the crop, and what is kept there; None without a refiner.
+        drawn: One per subject.
+        portrait: float32 [e], the person's embedding in a neutral view without the patient.
+        identity: float32 [32, d], the person's codes.
     """
 
-    kept: npt.NDArray[np.bool_]
-    strands: Strands | None
-    refined: tuple[Image, npt.NDArray[np.bool_]] | None
+    drawn: list[Drawn]
+    portrait: Tensor
+    identity: Tensor
+
+
+@dataclass(slots=True)
+class _Best:
+    """How close the draws that failed came, for the refusal.
+
+    Attributes:
+        cosine: Over the draws, the smallest cosine of the photograph that came out worst.
+        generated: The same without the kept regions.
+        crowded: Draws that failed only because another variant or case has such a person.
+        unsafe: The last refusal by a check other than the distance.
+    """
+
+    cosine: float = float("inf")
+    generated: float = float("inf")
+    crowded: int = 0
+    unsafe: RefusedError | None = None
 
 
 def draw_faces(
     subjects: Sequence[Subject],
-    latents: Tensor,
+    proposals: Iterable[Proposal],
     seed: tuple[int, ...],
     engines: Engines,
     bundle: Bundle,
-) -> list[Drawn]:
+    gate: Gate,
+    wish: Wish | None = None,
+) -> NewPerson:
     """Gives one new identity to the faces of one person.
 
     Args:
         subjects: The person's face in each photograph.
-        latents: float32 [n, 32, d], their inversion.
-        seed: The user's seed and, for bystanders, which face it is.
+        proposals: People to try, each with the latents of all photographs.
+        seed: Of the grain.
         engines: Runs the engines.
-        bundle: Gate calibration and the synthetic people.
+        bundle: Has a refiner or not, and the synthetic people.
+        gate: What must hold.
+        wish: What else must hold.
 
     Returns:
-        One per subject, of the first draw that passes in every photograph.
+        The first person that passes in every photograph.
 
     Raises:
-        RefusedError: ``identity-too-close`` or ``face-lost`` after the last draw.
+        RefusedError: ``identity-too-close``, ``kept-region-identifies``, ``face-lost``,
+            ``identities-exhausted`` or a reason of the gate, after the last draw.
     """
-    threshold = bundle.gate.cosine_threshold
-    wanted = appearance([subject.face for subject in subjects], latents)
-    kept = [subject.kept_classes for subject in subjects]
-    scenes = [_scene(subject, refined="refiner" in bundle.engines) for subject in subjects]
-    best = float("inf")  # over the draws, the smallest cosine of the photograph that came out worst
-    for draw in range(DRAWS):
-        identity = draw_identity(bundle.identities, wanted, seed, draw)
-        rendered = _render(redraw(latents, identity, kept), subjects, engines)
-        cosines = [_crop_cosine(r, s, engines) for r, s in zip(rendered, subjects, strict=True)]
-        # The crop shows most hopeless draws before anything of the photograph's size is touched.
-        if not all(far_enough(cosine, threshold) for cosine in cosines):
-            best = min(best, max(cosines))
+    wish = wish or Wish()
+    scenes = [scene_of(subject, refined="refiner" in bundle.engines) for subject in subjects]
+    best = _Best()
+    tried = 0
+    for tried, proposal in enumerate(proposals, 1):
+        rendered = render(proposal.latents, subjects, engines)
+        if not _promising(rendered, subjects, scenes, engines, gate, wish, best):
             continue
-        outputs = [
-            _compose(r, s, scene, seed, engines)
-            for r, s, scene in zip(rendered, subjects, scenes, strict=True)
-        ]
-        checks = [
-            check_face(output, s.face, detect(detector(engines), output), engines)
-            for output, s in zip(outputs, subjects, strict=True)
-        ]
-        if all(check.passes(threshold) for check in checks):
-            return [Drawn(o, c, draw + 1) for o, c in zip(outputs, checks, strict=True)]
-        best = min(best, max(check.cosine for check in checks))
-    raise refusal(best, threshold, DRAWS)
+        portrait = _portrait(proposal, engines, bundle)
+        if not wish.parts_from_people(portrait):
+            best.crowded += 1
+            continue
+        drawn = _finished(rendered, subjects, scenes, seed, tried, engines, gate, best)
+        if drawn is None:
+            continue
+        if all(wish.parts_from_variants(i, d.check.embedding) for i, d in enumerate(drawn)):
+            return NewPerson(drawn, portrait, proposal.identity)
+        best.crowded += 1
+    raise _refusal(best, tried, gate)
 
 
-def appearance(faces: Sequence[AlignedFace], latents: Tensor) -> Appearance:
-    """What a new person must fit: means over the photographs of the old one."""
-    embedding = np.mean([face.embedding for face in faces], axis=0)
-    return Appearance(
-        skin=np.mean([face.skin for face in faces], axis=0),
-        female=float(np.mean([face.female for face in faces])),
-        age=float(np.mean([face.age for face in faces])),
-        yaw=float(np.mean([face.yaw for face in faces])),
-        expression=latents[:, contract.high_level_row("expression")].mean(0),
-        embedding=embedding / max(float(np.linalg.norm(embedding)), 1e-6),
-    )
-
-
-def _render(latents: Tensor, subjects: Sequence[Subject], engines: Engines) -> list[_Rendered]:
-    rendered = []
-    for latent, subject in zip(latents, subjects, strict=True):
-        # One by one: an output must not depend on how many photographs share its batch.
-        outputs = engines.run("generator", latent=latent[None])
-        labels = to_labels(probabilities(outputs["segmentation"]))
-        face = subject.face
-        bands = split(to_image(outputs["image"]))
-        fitted, mask = fit_face(bands.crop, labels, face.crop, face.labels, subject.kept_classes)
-        finer = None
-        if bands.detail is not None:
-            finer = add_detail(fitted, bands.detail, labels, subject.kept_classes)
-        rendered.append(_Rendered(fitted, mask, finer))
-    return rendered
-
-
-def _crop_cosine(rendered: _Rendered, subject: Subject, engines: Engines) -> float:
-    """Cosine of original and generated face, put together in the crop without blending."""
-    face = subject.face
-    taken = np.where(np.isin(face.labels, subject.kept_classes), np.float32(0), rendered.mask)[
-        ..., None
-    ]
-    mixed = taken * rendered.crop + (1 - taken) * face.crop
-    image = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    points = face.points @ face.matrix[:, :2].T + face.matrix[:, 2]
-    return float(embed(image, points, engines) @ face.embedding)
-
-
-def _scene(subject: Subject, *, refined: bool) -> _Scene:
-    face, size = subject.face, contract.CROP_SIZE
-    kept = face.box.cut(subject.kept)
-    strands = find_strands(face.crop, face.labels)
-    if not refined:
-        return _Scene(kept, strands, None)
-    # The photograph as it is now: of a face replaced before this one nothing may come back.
-    now = warp_to_crop(subject.photo, face.matrix, size)
-    return _Scene(kept, strands, (now, mask_to_crop(kept, face.matrix, face.box, size)))
-
-
-def _compose(
-    rendered: _Rendered,
-    subject: Subject,
-    scene: _Scene,
-    seed: tuple[int, ...],
+def _promising(
+    rendered: Sequence[Rendered],
+    subjects: Sequence[Subject],
+    scenes: Sequence[Scene],
     engines: Engines,
-) -> Image:
-    face, crop = subject.face, rendered.crop
-    if rendered.finer is not None:
-        crop = rendered.finer
-    elif scene.refined is not None:
-        blended, generated = blend_crop(crop, rendered.mask, *scene.refined)
-        crop = refine(blended, generated, engines).astype(np.float32)
-    replacement = Replacement(crop, rendered.mask, face.matrix, face.box, scene.kept, scene.strands)
-    grain = int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])
-    return compose(subject.photo, replacement, seed=grain)
+    gate: Gate,
+    wish: Wish,
+    best: _Best,
+) -> bool:
+    """Tells hopeless draws by the crop, before anything of the photograph's size is touched."""
+    embeddings = [
+        crop_embedding(r, s.face, scene.kept_in_crop, engines)
+        for r, s, scene in zip(rendered, subjects, scenes, strict=True)
+    ]
+    cosines = [float(e @ s.face.embedding) for e, s in zip(embeddings, subjects, strict=True)]
+    if all(gate.far_enough(cosine) for cosine in cosines):
+        apart = all(wish.parts_from_variants(i, e) for i, e in enumerate(embeddings))
+        best.crowded += not apart
+        return apart
+    best.cosine = min(best.cosine, max(cosines))
+    if any(scene.kept_in_crop.any() for scene in scenes):
+        nothing = np.zeros_like(scenes[0].kept_in_crop)
+        generated = [
+            float(crop_embedding(r, s.face, nothing, engines) @ s.face.embedding)
+            for r, s in zip(rendered, subjects, strict=True)
+        ]
+        best.generated = min(best.generated, max(generated))
+    return False
+
+
+def _finished(
+    rendered: Sequence[Rendered],
+    subjects: Sequence[Subject],
+    scenes: Sequence[Scene],
+    seed: tuple[int, ...],
+    draws: int,
+    engines: Engines,
+    gate: Gate,
+    best: _Best,
+) -> list[Drawn] | None:
+    """The photographs with the new face, or None if one does not pass."""
+    drawn = []
+    for one, subject, scene in zip(rendered, subjects, scenes, strict=True):
+        output = place(one, subject, scene, seed, engines)
+        found = detect(detector(engines), output)
+        drawn.append(Drawn(output, check_face(output, subject, found, engines, gate), draws))
+    refusals = [gate.refusal(one.check) for one in drawn]
+    if not any(refusals):
+        return drawn
+    best.cosine = min(best.cosine, max(one.check.cosine for one in drawn))
+    best.unsafe = next(refusal for refusal in refusals if refusal)
+    return None
+
+
+def _portrait(proposal: Proposal, engines: Engines, bundle: Bundle) -> Tensor:
+    """Embedding [e] of the new person in a neutral view: nothing of the patient is in it."""
+    latents = bundle.identities.mean[None].copy()
+    rows = list(proposal.rows)
+    latents[0, rows] = proposal.identity[rows]
+    image = to_image(engines.run("generator", latent=latents)["image"])
+    return embed(image, FFHQ.points * (image.shape[0] / FFHQ.size), engines)
+
+
+def _refusal(best: _Best, draws: int, gate: Gate) -> RefusedError:
+    if best.crowded and not np.isfinite(best.cosine) and best.unsafe is None:
+        return RefusedError(
+            "identities-exhausted",
+            f"Each of {draws} synthetic people was too much like one that is taken already; allow "
+            "more likeness by --separation, ask for fewer variants, or try another seed.",
+        )
+    if gate.far_enough(best.generated) and not gate.far_enough(best.cosine):
+        return RefusedError(
+            "kept-region-identifies",
+            f"With the kept region no other person came out: best cosine {best.cosine:.2f}, "
+            f"allowed below {gate.limit:.2f}; without it {best.generated:.2f}; keep less.",
+        )
+    if best.unsafe is not None:
+        return best.unsafe
+    return RefusedError(
+        "identity-too-close",
+        f"None of {draws} synthetic people was far enough from the original: best cosine "
+        f"{best.cosine:.2f}, allowed below {gate.limit:.2f}; keep a smaller region, or try "
+        "another seed.",
+    )

@@ -149,10 +149,28 @@ def _at_size(image: Image, points: npt.NDArray[np.float64], crop: Image, size: i
     return align.warp_to_crop(image, align.crop_matrix(points, size=size), size)
 
 
-def embed(image: Image, points: npt.NDArray[np.float64], engines: Engines) -> Tensor:
-    """Identity embedding [e], unit length, of the face with these points."""
+def embed(
+    image: Image,
+    points: npt.NDArray[np.float64],
+    engines: Engines,
+    hidden: npt.NDArray[np.bool_] | None = None,
+) -> Tensor:
+    """Identity embedding [e], unit length, of the face with these points.
+
+    Args:
+        image: uint8 [h, w, 3].
+        points: float64 [5, 2] x y.
+        engines: Runs the embedder.
+        hidden: bool [h, w], pixels that are painted over with the mean colour of the others.
+    """
     matrix = align.crop_matrix(points, align.ARCFACE)
-    face = align.to_tensor(align.warp_to_crop(image, matrix, contract.EMBEDDER_SIZE))
+    crop = align.warp_to_crop(image, matrix, contract.EMBEDDER_SIZE)
+    if hidden is not None:
+        box = align.photo_box(matrix, contract.EMBEDDER_SIZE, image.shape)
+        covered = align.mask_to_crop(box.cut(hidden), matrix, box, contract.EMBEDDER_SIZE)
+        if covered.any() and not covered.all():
+            crop[covered] = crop[~covered].mean(0).round().astype(np.uint8)
+    face = align.to_tensor(crop)
     embedding = engines.run("embedder", face=face)["embedding"][0]
     if float(np.linalg.norm(embedding)) < 1e-6:
         raise EngineError("The embedder gave an empty embedding; run vera check.")

@@ -13,19 +13,20 @@ from vera.compose import kept_difference
 from vera.detect import Face, box_iou
 from vera.engines import Engines, Tensor
 from vera.errors import RefusedError
-from vera.faces import AlignedFace, embed
-from vera.report import KeptReport
+from vera.faces import embed
+from vera.report import Band, KeptReport
+from vera.subject import Subject
 
 Image = npt.NDArray[np.uint8]
-
-# How many synthetic people are tried before a photograph is refused; most fail in the crop already,
-# which costs a tenth of a second.
-DRAWS = 16
 
 # A draw passes only this far below the threshold, because the threshold is itself an estimate.
 MARGIN = 0.03
 
 _SAME_PLACE_IOU = 0.3
+
+
+# Within this much below the limit the report warns: another recogniser may decide otherwise.
+WARNING_BAND = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,40 +37,77 @@ class FaceCheck:
         cosine: The larger cosine to the original of the two alignments: with the original's points,
             and with those found in the output.
         found: Whether a face was found in the output where the original's was.
-        embedding: float32 [128] of the output face.
+        embedding: float32 [e] of the output face.
+        points: float64 [5, 2] found in the output; the original's if no face was found.
     """
 
     cosine: float
     found: bool
     embedding: Tensor
-
-    def passes(self, threshold: float) -> bool:
-        """Whether this is another person, and still a face."""
-        return self.found and far_enough(self.cosine, threshold)
+    points: npt.NDArray[np.float64]
 
 
-def far_enough(cosine: float, threshold: float) -> bool:
-    """Whether a cosine is below the threshold by the margin; never true of NaN."""
-    return cosine < threshold - MARGIN
+@dataclass(frozen=True, slots=True, eq=False)
+class Gate:
+    """What must hold of a replaced face.
+
+    Attributes:
+        threshold: Cosine from which on two faces count as one person, see ``Bundle.gate``.
+    """
+
+    threshold: float
+
+    @property
+    def limit(self) -> float:
+        """The cosine that must not be reached: the threshold is itself an estimate."""
+        return self.threshold - MARGIN
+
+    def far_enough(self, cosine: float) -> bool:
+        """Whether a cosine is below the limit; never true of NaN."""
+        return cosine < self.limit
+
+    def band(self, cosine: float) -> Band:
+        """``"close"`` if a cosine that passes is hardly below the limit."""
+        return "safe" if cosine < self.limit - WARNING_BAND else "close"
+
+    def refusal(self, check: FaceCheck) -> RefusedError | None:
+        """Why a face must not be written; None if it may."""
+        if not self.far_enough(check.cosine):
+            return RefusedError(
+                "identity-too-close",
+                f"The new face is too much like the original: cosine {check.cosine:.2f}, allowed "
+                f"below {self.limit:.2f}; keep a smaller region, or try another seed.",
+            )
+        if not check.found:
+            return RefusedError(
+                "face-lost",
+                "The new face is not found again in the output; use a photograph with a larger or "
+                "more frontal face.",
+            )
+        return None
 
 
 def check_face(
-    output: Image, original: AlignedFace, found: list[Face], engines: Engines
+    output: Image, subject: Subject, found: list[Face], engines: Engines, gate: Gate
 ) -> FaceCheck:
     """Compares a face of a finished photograph with its original.
 
     Args:
         output: The finished photograph.
-        original: The face as it was.
+        subject: The face as it was.
         found: The faces detected in ``output``.
         engines: Runs the embedder.
+        gate: What is asked for.
     """
+    original = subject.face
     embedding = embed(output, original.points, engines)
     cosines = [float(embedding @ original.embedding)]
     match = _same_place(original.found, found)
+    points = original.points
     if match is not None:
-        cosines.append(float(embed(output, match.points, engines) @ original.embedding))
-    return FaceCheck(float(np.max(cosines)), match is not None, embedding)
+        points = match.points
+        cosines.append(float(embed(output, points, engines) @ original.embedding))
+    return FaceCheck(float(np.max(cosines)), match is not None, embedding, points)
 
 
 def check_kept(original: Image, output: Image, kept: npt.NDArray[np.bool_]) -> KeptReport:
@@ -87,22 +125,6 @@ def check_kept(original: Image, output: Image, kept: npt.NDArray[np.bool_]) -> K
             "VerA, please report it.",
         )
     return KeptReport(pixels, difference)
-
-
-def refusal(cosine: float, threshold: float, draws: int) -> RefusedError:
-    """Why no draw passed: ``cosine`` is the best that was reached."""
-    if not far_enough(cosine, threshold):
-        return RefusedError(
-            "identity-too-close",
-            f"None of {draws} synthetic people was far enough from the original: best cosine "
-            f"{cosine:.2f}, allowed below {threshold - MARGIN:.2f}; keep a smaller region, or try "
-            "another seed.",
-        )
-    return RefusedError(
-        "face-lost",
-        f"None of {draws} synthetic people gave a face that is found again in the output; use a "
-        "photograph with a larger or more frontal face.",
-    )
 
 
 def _same_place(original: Face, found: list[Face]) -> Face | None:

@@ -20,6 +20,7 @@ from vera.faces import AlignedFace
 from vera.ops.adam_step import adam_state_for, adam_step
 from vera.ops.inversion_loss import LossBuffers, buffers_for, inversion_loss
 from vera.ops.inversion_target import LossWeights
+from vera.redraw import IDENTITY_PARTS
 from vera.report import InversionReport
 from vera.target import Target, make_target
 
@@ -38,6 +39,7 @@ class InversionConfig:
         regulariser: Weight of the pull towards the mean latent.
         patience: Steps over which the loss must improve for the inversion to go on.
         tolerance: By which share it must improve over them.
+        soft_tie: Weight of the pull of untreated identity parts towards the case's mean.
     """
 
     steps: int = 40
@@ -46,6 +48,7 @@ class InversionConfig:
     regulariser: float = 0.001
     patience: int = 8
     tolerance: float = 0.01
+    soft_tie: float = 0.001
 
     @classmethod
     def suited(cls, bundle: Bundle, steps: int | None = None) -> "InversionConfig":
@@ -90,6 +93,7 @@ def invert(
     bundle: Bundle,
     config: InversionConfig,
     progress: Callable[[float], None],
+    kept: Sequence[tuple[int, ...]] | None = None,
 ) -> Inversion:
     """Finds the latents of one person's photographs.
 
@@ -103,6 +107,7 @@ def invert(
         bundle: Weights of the features, and the mean latent.
         config: Settings.
         progress: Called with the done fraction.
+        kept: Classes kept of each photograph: their codes are free, they are what may differ.
 
     Raises:
         EngineError: An engine failed, or the loss is not finite.
@@ -116,6 +121,7 @@ def invert(
     objective = _Objective(targets, engines.gradient(), buffers_for(targets[0].constants))
     state = adam_state_for(latents)
     tie = tied_rows(len(targets))
+    shared = shared_parts(kept or [()] * len(targets))
     losses: list[float] = []
     best = latents.copy()
     for step in range(1, config.steps + 2):
@@ -124,6 +130,7 @@ def invert(
         if not losses or loss < min(losses):
             best[...] = latents
         losses.append(loss)
+        grad += tie_gradient(latents, shared, config.soft_tie)
         progress(step / (config.steps + 1))
         if last or settled(losses, config.patience, config.tolerance):
             break
@@ -161,6 +168,31 @@ def tied_rows(n: int) -> npt.NDArray[np.int32]:
     identity = contract.high_level_row("identity")
     tie[:, identity] = identity
     return tie
+
+
+def shared_parts(kept: Sequence[tuple[int, ...]]) -> npt.NDArray[np.bool_]:
+    """Bool [n, 32]: rows of identity parts that all photographs of a person should agree on.
+
+    A kept part of a photograph is left out there: that it changed between the visits is what the
+    photographs were taken to show.
+    """
+    rows = np.zeros((len(kept), contract.LATENT_ROWS), np.bool_)
+    for i, classes in enumerate(kept):
+        for part in IDENTITY_PARTS:
+            if part not in classes:
+                rows[i, [contract.shape_row(part), contract.texture_row(part)]] = True
+    return rows
+
+
+def tie_gradient(latents: Tensor, shared: npt.NDArray[np.bool_], weight: float) -> Tensor:
+    """Gradient [n, 32, d] of ``weight * sum |w_i - mean w|^2`` over the photographs sharing a row.
+
+    The soft tie of a paired inversion (VerA, arXiv 2312.02124; only the identity code is one and
+    the same for all photographs).
+    """
+    count = np.maximum(shared.sum(0), 1)[:, None].astype(np.float32)
+    mean = (latents * shared[..., None]).sum(0) / count
+    return np.asarray(2 * weight * shared[..., None] * (latents - mean), np.float32)
 
 
 def settled(losses: Sequence[float], patience: int, tolerance: float) -> bool:

@@ -4,59 +4,54 @@ One photograph that must not be written is refused and the others go on; anythin
 the call, and no image comes out of it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from vera.appearance import Appearance, appearance
 from vera.bundle import Bundle
 from vera.case import Case, CasePhoto
 from vera.contract import CROP_SIZE
 from vera.detect import detect
-from vera.draw import Drawn, Subject, draw_faces
-from vera.engines import Engines
-from vera.errors import RefusedError
-from vera.faces import AlignedFace, detector, find_faces
-from vera.gate import check_face, check_kept, refusal
+from vera.draw import Drawn, Wish, draw_faces
+from vera.engines import Engines, Tensor
+from vera.faces import detector, find_faces
+from vera.gate import Gate, check_face, check_kept
 from vera.inversion import InversionConfig, invert
+from vera.outcome import Outcome, outcomes
+from vera.proposals import Source, propose
+from vera.redraw import IDENTITY_PARTS
 from vera.regions import kept_from_file, kept_mask
 from vera.replaced import require_face
-from vera.report import FaceReport, InversionReport, KeptReport, PhotoReport
 from vera.stopwatch import Stopwatch
-from vera.versions import bundle_report, library_versions
+from vera.work import Version, Work, refusing
 
-Image = npt.NDArray[np.uint8]
 Progress = Callable[[str, float], None]
 
 # Where each stage ends, as a share of a case's time.
-_FOUND, _INVERTED, _DRAWN = 0.1, 0.75, 0.9
+_FOUND, _INVERTED = 0.1, 0.7
 
 # A bystander's inversion keeps only the light and the pose, for which few steps are enough.
 _BYSTANDER_SHARE = 5
 
 
-@dataclass(slots=True, eq=False)
-class _Work:
-    """One readable photograph on its way; ``faces[0]`` is the patient."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Patients:
+    """What all variants of a case start from."""
 
-    photo: CasePhoto
-    image: Image
-    kept: npt.NDArray[np.bool_]
-    output: Image
-    refusal: RefusedError | None = None
-    faces: list[AlignedFace] = field(default_factory=list)
-    drawn: list[Drawn] = field(default_factory=list)
-    kept_report: KeptReport = field(default_factory=KeptReport)
-    inversion: InversionReport | None = None
-    watch: Stopwatch = field(default_factory=Stopwatch)
-    warnings: list[str] = field(default_factory=list)
+    works: list[Work]
+    latents: Tensor
+    wanted: Appearance
 
 
 def anonymize_case(
-    case: Case, engines: Engines, bundle: Bundle, progress: Progress
-) -> list[tuple[Image | None, PhotoReport]]:
+    case: Case,
+    engines: Engines,
+    bundle: Bundle,
+    progress: Progress,
+    people: Tensor | None = None,
+) -> list[Outcome]:
     """Anonymises a case.
 
     Args:
@@ -64,65 +59,53 @@ def anonymize_case(
         engines: Runs the engines of the contract.
         bundle: Calibration, weights of the loss and the synthetic people.
         progress: Called with a stage and the done fraction of the case.
+        people: float32 [m, e], new people of other cases, none of whom may come out.
 
     Returns:
-        Per photograph its image, or None if refused, and its report.
+        Per variant and photograph its outcome, all photographs of the first variant first.
 
     Raises:
         EngineError: An engine failed.
         BundleError: The bank of synthetic people is damaged.
     """
-    works = [_start(photo) for photo in case.photos]
+    gate = Gate(bundle.gate.cosine_threshold)
+    works = [_start(i, photo) for i, photo in enumerate(case.photos)]
     readable = [work for work in works if work is not None]
     for i, work in enumerate(readable):
         progress("find", _FOUND * i / len(readable))
-        with _refusing(work):
+        with refusing(work):
             _find(work, case, engines)
     alive = [work for work in readable if work.refusal is None]
+    variants: list[list[Version]] = []
     if alive:
-        _replace_patients(alive, case, engines, bundle, progress)
-    alive = [work for work in alive if work.refusal is None]
-    for i, work in enumerate(alive):
-        progress("finish", _DRAWN + (1 - _DRAWN) * i / len(alive))
-        with _refusing(work):
-            _replace_bystanders(work, (case.seed, readable.index(work)), engines, bundle)
-            _final_gate(work, engines, bundle)
+        patients = _invert_patients(alive, case, engines, bundle, progress)
+        for number in range(case.settings.variants):
+            progress("draw", _INVERTED + (1 - _INVERTED) * number / case.settings.variants)
+            wish = _wish(variants, alive, case, people)
+            versions = _replace_patients(patients, number, case, engines, bundle, gate, wish)
+            variants.append(versions)
+            for version in versions:
+                with refusing(version):
+                    _replace_bystanders(version, number, case, engines, bundle, gate)
+                    _final_gate(version, engines, gate)
+    variants += [[] for _ in range(case.settings.variants - len(variants))]
     progress("done", 1.0)
-    return [
-        _outcome(photo, work, readable, case, bundle)
-        for photo, work in zip(case.photos, works, strict=True)
-    ]
+    return outcomes(case, works, variants, bundle, gate, engines)
 
 
-def _start(photo: CasePhoto) -> _Work | None:
+def _start(number: int, photo: CasePhoto) -> Work | None:
     if photo.image is None:
         return None
-    return _Work(photo, photo.image, np.zeros(photo.image.shape[:2], np.bool_), photo.image)
+    return Work(number, photo, photo.image, np.zeros(photo.image.shape[:2], np.bool_))
 
 
-@contextmanager
-def _refusing(*works: _Work) -> Iterator[None]:
-    """Turns a RefusedError into the verdict of these photographs: no image comes of them."""
-    try:
-        yield
-    except RefusedError as error:
-        for work in works:
-            work.refusal = error
-    except (ValueError, ArithmeticError, MemoryError) as error:
-        # One odd photograph must not stop a folder for good; a broken engine still does.
-        kind = type(error).__name__
-        told = f"The photograph could not be worked on ({kind}); use another copy of it."
-        for work in works:
-            work.refusal = RefusedError("failed", told)
-
-
-def _find(work: _Work, case: Case, engines: Engines) -> None:
+def _find(work: Work, case: Case, engines: Engines) -> None:
     """Finds and describes the faces, and settles what is kept."""
     with work.watch.stage("find"):
         work.faces, doubted = find_faces(work.image, engines)
         if doubted:
             work.warnings.append(f"Detections that may be faces left as they are: {doubted}.")
-        if case.faces == "largest" and len(work.faces) > 1:
+        if case.settings.faces == "largest" and len(work.faces) > 1:
             work.warnings.append(f"Smaller faces left as they are: {len(work.faces) - 1}.")
             work.faces = work.faces[:1]
         patient, photo = work.faces[0], work.photo
@@ -136,11 +119,11 @@ def _find(work: _Work, case: Case, engines: Engines) -> None:
         require_face(patient.labels)  # a face that is unclear refuses here, alone
 
 
-def _replace_patients(
-    works: list[_Work], case: Case, engines: Engines, bundle: Bundle, progress: Progress
-) -> None:
-    """Inverts the largest faces jointly and gives them one new identity."""
-    config = InversionConfig.suited(bundle, case.steps)
+def _invert_patients(
+    works: list[Work], case: Case, engines: Engines, bundle: Bundle, progress: Progress
+) -> _Patients:
+    """Inverts the largest faces jointly."""
+    config = InversionConfig.suited(bundle, case.settings.steps)
     watch = Stopwatch()
 
     def step(done: float) -> None:
@@ -154,110 +137,115 @@ def _replace_patients(
             bundle,
             config,
             step,
+            [work.photo.keep.classes for work in works],
         )
-    progress("draw", _INVERTED)
-    subjects = [
-        Subject(work.image, work.faces[0], work.kept, work.photo.keep.classes) for work in works
-    ]
-    if "refiner" not in bundle.engines and bundle.layout.image <= CROP_SIZE:
-        for work in works:
-            work.warnings.append("The bundle has no refiner: the new face is as sharp as its crop.")
-    with _refusing(*works), watch.stage("draw"):
-        drawn = draw_faces(subjects, inversion.latents, (case.seed,), engines, bundle)
-        for work, result in zip(works, drawn, strict=True):
-            work.drawn, work.output = [result], result.output
     for work in works:
         work.inversion = inversion.report
         work.watch.milliseconds.update(watch.milliseconds)
+        if "refiner" not in bundle.engines and bundle.layout.image <= CROP_SIZE:
+            work.warnings.append("The bundle has no refiner: the new face is as sharp as its crop.")
+    wanted = appearance([work.faces[0] for work in works], inversion.latents)
+    return _Patients(works, inversion.latents, wanted)
+
+
+def _wish(
+    variants: Sequence[Sequence[Version]], works: Sequence[Work], case: Case, people: Tensor | None
+) -> Wish:
+    """Earlier variants of the same photographs, and other cases' people."""
+    earlier = [[v for v in versions if v.refusal is None] for versions in variants]
+    whole = [versions for versions in earlier if len(versions) == len(works)]
+    faces = [
+        np.stack([versions[i].drawn[0].check.embedding for versions in whole])
+        for i in range(len(works))
+        if whole
+    ]
+    return Wish(tuple(faces), people, case.settings.separation)
+
+
+def _replace_patients(
+    patients: _Patients,
+    number: int,
+    case: Case,
+    engines: Engines,
+    bundle: Bundle,
+    gate: Gate,
+    wish: Wish,
+) -> list[Version]:
+    """Gives the largest faces one new identity."""
+    versions = [Version(work, work.image) for work in patients.works]
+    # The first variant is the one that a case without variants gets.
+    own = () if number == 0 else (number,)
+    source = Source(own if case.key else (case.seed, *own), case.key)
+    watch = Stopwatch()
+    with refusing(*versions), watch.stage("draw"):
+        proposals = propose(
+            patients.latents,
+            patients.wanted,
+            [work.photo.keep.classes for work in patients.works],
+            bundle.identities,
+            source,
+            case.settings,
+            IDENTITY_PARTS,
+        )
+        subjects = [work.subject() for work in patients.works]
+        grain = (case.seed, *own)
+        person = draw_faces(subjects, proposals, grain, engines, bundle, gate, wish)
+        name = case.key.name_of(person.identity.tobytes()) if case.key else None
+        for version, drawn in zip(versions, person.drawn, strict=True):
+            version.drawn, version.output = [drawn], drawn.output
+            version.portrait, version.identity = person.portrait, name
+    for version in versions:
+        version.watch.milliseconds.update(watch.milliseconds)
+    return versions
 
 
 def _replace_bystanders(
-    work: _Work, seed: tuple[int, int], engines: Engines, bundle: Bundle
+    version: Version, number: int, case: Case, engines: Engines, bundle: Bundle, gate: Gate
 ) -> None:
     """Gives every other face of a photograph a person of its own."""
-    suited = InversionConfig.suited(bundle)
-    config = replace(suited, steps=suited.steps // _BYSTANDER_SHARE)
-    size = work.image.shape[:2]
+    work = version.work
+    own = () if number == 0 else (number,)
     for i, face in enumerate(work.faces[1:], start=1):
-        with work.watch.stage("bystanders"):
-            latents = invert([face], [size], engines, bundle, config, _ignore).latents
-            subject = Subject(work.output, face, work.kept)
-            drawn = draw_faces([subject], latents, (*seed, i), engines, bundle)[0]
-        work.drawn.append(drawn)
-        work.output = drawn.output
+        with version.watch.stage("bystanders"):
+            if len(work.bystanders) < i:
+                suited = InversionConfig.suited(bundle)
+                config = replace(suited, steps=suited.steps // _BYSTANDER_SHARE)
+                size = work.image.shape[:2]
+                found = invert([face], [size], engines, bundle, config, _ignore)
+                work.bystanders.append(found.latents)
+            latents = work.bystanders[i - 1]
+            seed = (case.seed, work.number, i, *own)
+            proposals = propose(
+                latents,
+                appearance([face], latents),
+                [()],
+                bundle.identities,
+                Source(seed),
+                case.settings,
+                IDENTITY_PARTS,
+            )
+            subject = work.subject(i, version.output)
+            person = draw_faces([subject], proposals, seed, engines, bundle, gate)
+        version.drawn += person.drawn
+        version.output = person.drawn[0].output
 
 
-def _final_gate(work: _Work, engines: Engines, bundle: Bundle) -> None:
+def _final_gate(version: Version, engines: Engines, gate: Gate) -> None:
     """Checks every kept pixel, and every face again if one was replaced after the patient's."""
-    threshold = bundle.gate.cosine_threshold
-    with work.watch.stage("gate"):
-        work.kept_report = check_kept(work.image, work.output, work.kept)
+    work = version.work
+    if version.refusal is not None:
+        return
+    with version.watch.stage("gate"):
+        version.kept_report = check_kept(work.image, version.output, work.kept)
         if len(work.faces) == 1:
             return
-        found = detect(detector(engines), work.output)
-        for i, (face, drawn) in enumerate(zip(work.faces, work.drawn, strict=True)):
-            check = check_face(work.output, face, found, engines)
-            if not check.passes(threshold):
-                raise refusal(check.cosine, threshold, drawn.draws)
-            work.drawn[i] = Drawn(work.output, check, drawn.draws)
-
-
-def _outcome(
-    photo: CasePhoto, work: _Work | None, works: list[_Work], case: Case, bundle: Bundle
-) -> tuple[Image | None, PhotoReport]:
-    """The image of a photograph, if it passed, and its report."""
-    refused = photo.refusal if work is None else work.refusal
-    report = PhotoReport(
-        verdict="refused" if refused else "anonymized",
-        reason=refused.reason if refused else None,
-        message=str(refused) if refused else None,
-        mode="paired" if case.paired else "single",
-        seed=case.seed,
-        keep=photo.regions,
-        bundle=bundle_report(bundle),
-        versions=library_versions(),
-        warnings=photo.warnings,
-    )
-    if work is None:
-        return None, report
-    report = replace(
-        report,
-        milliseconds=work.watch.milliseconds,
-        inversion=work.inversion,
-        warnings=(*photo.warnings, *work.warnings),
-    )
-    if refused:
-        return None, report
-    return work.output, replace(
-        report,
-        kept=work.kept_report,
-        faces=_face_reports(work, bundle.gate.cosine_threshold),
-        pair_cosines=_pair_cosines(work, works),
-    )
-
-
-def _face_reports(work: _Work, threshold: float) -> tuple[FaceReport, ...]:
-    reports = []
-    for i, (face, drawn) in enumerate(zip(work.faces, work.drawn, strict=True)):
-        width, height = face.found.box[2:] - face.found.box[:2]
-        reports.append(
-            FaceReport(
-                box=(round(float(width)), round(float(height))),
-                eye_distance_px=round(face.eye_distance_px, 1),
-                identity_cosine=round(drawn.check.cosine, 4),
-                threshold=threshold,
-                draws=drawn.draws,
-                patient=i == 0,
-            )
-        )
-    return tuple(reports)
-
-
-def _pair_cosines(work: _Work, works: list[_Work]) -> tuple[float, ...]:
-    """Cosines of this output's patient to those of the case's other outputs."""
-    mine = work.drawn[0].check.embedding
-    others = [w for w in works if w is not work and w.refusal is None]
-    return tuple(round(float(mine @ other.drawn[0].check.embedding), 4) for other in others)
+        found = detect(detector(engines), version.output)
+        for i, drawn in enumerate(version.drawn):
+            check = check_face(version.output, work.subject(i), found, engines, gate)
+            refused = gate.refusal(check)
+            if refused is not None:
+                raise refused
+            version.drawn[i] = Drawn(version.output, check, drawn.draws)
 
 
 def _ignore(done: float) -> None:

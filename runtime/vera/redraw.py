@@ -3,14 +3,17 @@
 Kept from the inversion are the coarse codes, pose, expression, age, and the codes of background,
 hair, neck, cloth, glasses, hat and earring, so that the new face fits its head, light and moment.
 Replaced are the identity code and the shape and texture codes of the parts that show who it is.
+Settings may free more of them.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vera import contract
+from vera.appearance import LASTING, TRAITS, Appearance, candidates, misfit
 from vera.bundle import Identities
 
 Tensor = npt.NDArray[np.float32]
@@ -19,13 +22,8 @@ IDENTITY_PARTS = tuple(
     contract.CLASSES.index(name) for name in ("skin", "eye", "brow", "mouth", "nose", "ear")
 )
 
-# How much a donor may differ before it looks wrong on this head: one unit of misfit each.
-_SKIN_DELTA_E = 6.0
-_AGE_YEARS = 12.0
-_FEMALE = 0.25
-_YAW_DEGREES = 12.0
-_EXPRESSION = 1.0  # in standard deviations of the expression code, root mean square
-_COSINE = 0.25  # and how much likeness to the original weighs against it
+# Of a keyed draw: misfit that is as likely to be overcome as a factor e in probability.
+_KEYED_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,57 +45,13 @@ class RedrawConfig:
     stretching: float = 0.04
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Appearance:
-    """What a new person must fit, as means over the photographs of the case; never reported.
-
-    Attributes:
-        skin: [3] mean colour of the skin, CIE Lab.
-        female: Score in [0, 1].
-        age: Years.
-        yaw: Degrees.
-        expression: [64] mean expression code of the inversion.
-        embedding: [128] mean embedding of the original, which the new person must be far from.
-    """
-
-    skin: Tensor
-    female: float
-    age: float
-    yaw: float
-    expression: Tensor
-    embedding: Tensor
-
-
-def candidates(
-    bank: Identities, wanted: Appearance, count: int, unlikeness: float = 1.0
-) -> npt.NDArray[np.intp]:
-    """Indices [count] of the people that fit the head best and resemble the original least.
-
-    Args:
-        bank: The synthetic people.
-        wanted: What they should fit.
-        count: How many.
-        unlikeness: Weight of not resembling the original.
-    """
-    row = contract.high_level_row("expression")
-    spread = np.maximum(bank.std[row], 1e-6)
-    misfit = (
-        ((bank.skin - wanted.skin) ** 2).sum(1) / _SKIN_DELTA_E**2
-        + ((bank.age - wanted.age) / _AGE_YEARS) ** 2
-        + ((bank.female - wanted.female) / _FEMALE) ** 2
-        + ((bank.yaw - wanted.yaw) / _YAW_DEGREES) ** 2
-        + (((bank.codes[:, row] - wanted.expression) / spread) ** 2).mean(1) / _EXPRESSION**2
-    )
-    likeness = np.maximum(bank.embedding @ wanted.embedding, 0) / _COSINE
-    return np.argsort(misfit + unlikeness * likeness**2, kind="stable")[: min(count, len(misfit))]
-
-
 def draw_identity(
     bank: Identities,
     wanted: Appearance,
     seed: tuple[int, ...],
     draw: int,
     config: RedrawConfig | None = None,
+    traits: Collection[str] = TRAITS,
 ) -> Tensor:
     """Codes [32, d] of a new person; a pure function of its arguments.
 
@@ -110,10 +64,11 @@ def draw_identity(
         seed: Non-negative integers: the user's seed and, for bystanders, which face it is.
         draw: Number of the draw, from 0.
         config: How freely to draw.
+        traits: In what the person must fit, see :func:`vera.appearance.misfit`.
     """
     config = config or RedrawConfig()
     freedom = 1 + config.widening * draw
-    chosen = candidates(bank, wanted, round(config.candidates * freedom), freedom)
+    chosen = candidates(bank, wanted, round(config.candidates * freedom), freedom, traits)
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((*seed, draw))))
     donors = random.choice(chosen, min(config.donors, len(chosen)), replace=False)
     weights = random.dirichlet(np.ones(len(donors))).astype(np.float32)
@@ -123,17 +78,64 @@ def draw_identity(
     return np.asarray(centre + reach * (mixture - centre), np.float32)
 
 
-def replaced_rows(kept: tuple[int, ...] = ()) -> list[int]:
-    """Latent rows that a new identity takes over; those of the ``kept`` classes stay."""
-    parts = [part for part in IDENTITY_PARTS if part not in kept]
-    rows = [row for part in parts for row in (contract.shape_row(part), contract.texture_row(part))]
-    return [*rows, contract.high_level_row("identity")]
+def draw_keyed_identity(
+    bank: Identities,
+    wanted: Appearance,
+    words: tuple[int, ...],
+    draw: int,
+    config: RedrawConfig | None = None,
+    traits: Collection[str] = TRAITS,
+) -> Tensor:
+    """Codes [32, d] of the new person of a case key: the same one in photographs of any day.
+
+    Every synthetic person gets a Gumbel number from the key, and the donors are those whose number
+    less misfit is largest. That samples donors by fit (the Gumbel-max trick), and because the
+    numbers belong to people and not to places in a ranking, a little other light or age of the
+    patient hardly ever changes who is chosen. Only lasting traits count.
+
+    Args:
+        bank: The synthetic people.
+        wanted: What the person must fit.
+        words: Of the case key.
+        draw: Number of the draw, from 0.
+        config: How many donors.
+        traits: In what the person must fit; of these only :data:`vera.appearance.LASTING` count.
+    """
+    config = config or RedrawConfig()
+    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((*words, draw))))
+    chances = random.gumbel(size=len(bank.age))
+    lasting = [trait for trait in LASTING if trait in traits]
+    cost = misfit(bank, wanted, 1 + config.widening * draw, lasting)
+    donors = np.argsort(cost / _KEYED_TEMPERATURE - chances, kind="stable")[: config.donors]
+    # In the order of the bank: two donors that change places must not change their weights.
+    donors = np.sort(donors)
+    weights = random.dirichlet(np.ones(len(donors))).astype(np.float32)
+    return np.asarray(np.tensordot(weights, bank.codes[donors], 1), np.float32)
+
+
+def replaced_rows(
+    kept: tuple[int, ...] = (),
+    parts: Sequence[int] = IDENTITY_PARTS,
+    codes: Collection[str] = ("identity",),
+) -> list[int]:
+    """Latent rows that a new identity takes over.
+
+    Args:
+        kept: Classes whose rows stay.
+        parts: Classes whose shape and texture are replaced.
+        codes: High-level codes that are replaced.
+    """
+    taken = [part for part in parts if part not in kept]
+    rows = [row for part in taken for row in (contract.shape_row(part), contract.texture_row(part))]
+    return rows + [contract.high_level_row(name) for name in contract.HIGH_LEVEL if name in codes]
 
 
 def redraw(
     latents: Tensor,  # [n, 32, d]
     identity: Tensor,  # [32, d]
     kept: list[tuple[int, ...]],  # n times the kept classes
+    parts: Sequence[int] = IDENTITY_PARTS,
+    codes: Collection[str] = ("identity",),
 ) -> Tensor:  # [n, 32, d]
     """The latents of a case with its new identity.
 
@@ -144,7 +146,7 @@ def redraw(
     variation = latents - latents.mean(0, keepdims=True)
     result = latents.copy()
     for i, classes in enumerate(kept):
-        rows = replaced_rows(classes)
+        rows = replaced_rows(classes, parts, codes)
         result[i, rows] = identity[rows] + variation[i, rows]
     result[:, contract.high_level_row("identity")] = identity[contract.high_level_row("identity")]
     return result

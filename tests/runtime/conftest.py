@@ -315,3 +315,23 @@ def fake_bundle(bundle_folder: Path) -> Bundle:
 @pytest.fixture
 def fake_engines() -> FakeEngines:
     return FakeEngines()
+
+
+@pytest.fixture
+def run(fake_engines, fake_bundle):
+    """Runs a case: (image, report) of each photograph and variant."""
+    from vera.case import open_case
+    from vera.pipeline import anonymize_case
+    from vera.settings import Settings
+
+    def run(photos, engines=fake_engines, bundle=fake_bundle, told=None, people=None, **settings):
+        request = {name: settings.pop(name) for name in ("keep", "seed", "key") if name in settings}
+        if "key" not in request:
+            request.setdefault("seed", 3)
+        controls = Settings(**{"steps": 1, **settings})
+        case = open_case(photos, **{"keep": "none", "seed": None, **request}, settings=controls)
+        progress = told.append if told is not None else lambda part: None
+        done = anonymize_case(case, engines, bundle, lambda stage, done: progress(done), people)
+        return [(outcome.image, outcome.report) for outcome in done]
+
+    return run

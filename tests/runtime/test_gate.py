@@ -4,7 +4,8 @@ import pytest
 from vera.detect import detect
 from vera.errors import RefusedError
 from vera.faces import detector, find_faces
-from vera.gate import MARGIN, check_face, check_kept, far_enough, refusal
+from vera.gate import MARGIN, WARNING_BAND, Gate, check_face, check_kept
+from vera.subject import Subject
 
 
 @pytest.fixture
@@ -17,25 +18,33 @@ def face(photo, fake_engines):
     return find_faces(photo, fake_engines)[0][0]
 
 
-def test_unchanged_photograph_has_cosine_one(photo, face, fake_engines):
-    check = check_face(photo, face, detect(detector(fake_engines), photo), fake_engines)
+@pytest.fixture
+def subject(photo, face):
+    return Subject(photo, face, np.zeros(photo.shape[:2], bool))
+
+
+GATE = Gate(0.99)
+
+
+def test_unchanged_photograph_has_cosine_one(photo, subject, fake_engines):
+    check = check_face(photo, subject, detect(detector(fake_engines), photo), fake_engines, GATE)
     assert check.cosine == pytest.approx(1, abs=1e-4)
     assert check.found
-    assert not check.passes(0.99)
+    assert GATE.refusal(check).reason == "identity-too-close"
 
 
-def test_face_that_is_gone_does_not_pass(photo, face, fake_engines):
-    check = check_face(255 - photo, face, [], fake_engines)
+def test_face_that_is_gone_does_not_pass(photo, subject, fake_engines):
+    check = check_face(255 - photo, subject, [], fake_engines, GATE)
     assert check.cosine < 0.5
-    assert not check.passes(0.99)
+    assert GATE.refusal(check).reason == "face-lost"
 
 
-def test_face_elsewhere_is_not_the_face(photo, face, fake_engines, fakes):
+def test_face_elsewhere_is_not_the_face(photo, subject, fake_engines, fakes):
     elsewhere = detect(detector(fakes.Engines(((0.3, 0.0, 0.0),))), photo)
-    assert not check_face(photo, face, elsewhere, fake_engines).found
+    assert not check_face(photo, subject, elsewhere, fake_engines, GATE).found
 
 
-def test_larger_cosine_of_both_alignments_counts(photo, face, fake_engines):
+def test_larger_cosine_of_both_alignments_counts(photo, face, subject, fake_engines):
     found = detect(detector(fake_engines), photo)
     likeness = iter([0.1, 0.9])
 
@@ -47,13 +56,22 @@ def test_larger_cosine_of_both_alignments_counts(photo, face, fake_engines):
 
     original = face.embedding
     fake_engines.overrides["embedder"] = embedder
-    assert check_face(photo, face, found, fake_engines).cosine == pytest.approx(0.9, abs=1e-3)
+    check = check_face(photo, subject, found, fake_engines, GATE)
+    assert check.cosine == pytest.approx(0.9, abs=1e-3)
 
 
 def test_margin_is_kept_and_nan_never_passes():
-    assert far_enough(0.5 - 2 * MARGIN, 0.5)
-    assert not far_enough(0.5 - MARGIN / 2, 0.5)
-    assert not far_enough(float("nan"), 0.5)
+    gate = Gate(0.5)
+    assert gate.far_enough(0.5 - 2 * MARGIN)
+    assert not gate.far_enough(0.5 - MARGIN / 2)
+    assert not gate.far_enough(float("nan"))
+
+
+def test_narrow_pass_is_in_the_warning_band():
+    gate = Gate(0.5)
+    assert gate.band(gate.limit - WARNING_BAND / 2) == "close"
+    assert gate.band(gate.limit - 2 * WARNING_BAND) == "safe"
+    assert gate.band(float("nan")) == "close"
 
 
 def test_kept_pixels_are_all_compared(photo):
@@ -71,9 +89,3 @@ def test_one_changed_kept_pixel_refuses(photo):
     with pytest.raises(RefusedError, match="kept region differs") as caught:
         check_kept(photo, output, kept)
     assert caught.value.reason == "kept-region-changed"
-
-
-def test_refusal_says_what_failed():
-    assert refusal(0.7, 0.5, 8).reason == "identity-too-close"
-    assert "0.70" in str(refusal(0.7, 0.5, 8))
-    assert refusal(0.1, 0.5, 8).reason == "face-lost"

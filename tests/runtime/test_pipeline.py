@@ -2,23 +2,10 @@ import numpy as np
 import pytest
 
 from vera import contract
-from vera.case import open_case
 from vera.errors import EngineError
-from vera.gate import DRAWS
-from vera.pipeline import anonymize_case
+from vera.proposals import DRAWS
 
 _TWO = ((0.7, 20.0, 30.0), (0.5, 180.0, 150.0))
-
-
-@pytest.fixture
-def run(fake_engines, fake_bundle):
-    def run(photos, engines=fake_engines, bundle=fake_bundle, told=None, **settings):
-        asked = {"keep": "none", "seed": 3, "faces": "all", "steps": 1, "pixel_limit": 10**8}
-        case = open_case(photos, **{**asked, **settings})
-        progress = told.append if told is not None else lambda part: None
-        return anonymize_case(case, engines, bundle, lambda stage, done: progress(done))
-
-    return run
 
 
 def test_face_is_replaced_and_the_rest_is_the_photograph(run, fakes):

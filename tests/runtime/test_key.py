@@ -1,0 +1,99 @@
+"""A case key gives a patient the same new person without storing anything of the face."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vera.appearance import Appearance
+from vera.contract import high_level_row
+from vera.errors import UsageError
+from vera.key import CaseKey
+from vera.redraw import draw_keyed_identity
+
+_SECRET = bytes(range(32))
+
+
+@pytest.fixture
+def wanted(fake_bundle):
+    bank = fake_bundle.identities
+    expression = bank.codes[3, high_level_row("expression")]
+    like = (bank.skin[3], float(bank.female[3]), float(bank.age[3]), float(bank.yaw[3]), expression)
+    return Appearance(*like, -bank.embedding[3])
+
+
+def test_same_secret_and_case_give_the_same_words():
+    assert CaseKey(_SECRET, "A-17").words() == CaseKey(_SECRET, " A-17 ").words()
+    assert len(CaseKey(_SECRET, "A-17").words()) == 8
+
+
+@pytest.mark.parametrize("other", [CaseKey(_SECRET, "A-18"), CaseKey(_SECRET[::-1], "A-17")])
+def test_other_secret_or_case_gives_other_words(other):
+    assert CaseKey(_SECRET, "A-17").words() != other.words()
+
+
+def test_composed_and_decomposed_letters_are_one_case_id():
+    assert CaseKey(_SECRET, "Jos\u00e9").words() == CaseKey(_SECRET, "Jose\u0301").words()
+
+
+@pytest.mark.parametrize(("secret", "case_id"), [(b"short", "A"), (_SECRET, " ")])
+def test_key_that_protects_nothing_is_refused(secret, case_id):
+    with pytest.raises(UsageError):
+        CaseKey(secret, case_id)
+
+
+def test_neither_secret_nor_case_id_is_printed():
+    assert "A-17" not in repr(CaseKey(_SECRET, "A-17"))
+    assert "secret" not in repr(CaseKey(_SECRET, "A-17"))
+
+
+def test_photographs_of_another_day_draw_the_same_person(fake_bundle, wanted):
+    """Light, age by a year, pose and expression change; the person does not."""
+    words = CaseKey(_SECRET, "A-17").words()
+    later = replace(
+        wanted,
+        skin=wanted.skin + np.float32(0.3),
+        age=wanted.age + 1,
+        yaw=wanted.yaw + 25,
+        expression=wanted.expression + 3,
+    )
+    first, second = (
+        draw_keyed_identity(fake_bundle.identities, like, words, 0) for like in (wanted, later)
+    )
+    assert np.array_equal(first, second)
+
+
+def test_other_patients_get_other_people(fake_bundle, wanted):
+    people = [
+        draw_keyed_identity(fake_bundle.identities, wanted, CaseKey(_SECRET, name).words(), 0)
+        for name in "ABCDE"
+    ]
+    for i, one in enumerate(people):
+        assert all(np.abs(one - other).mean() > 0.1 for other in people[:i])
+
+
+def test_keyed_draws_fit_the_head_better_than_chance(fake_bundle, wanted):
+    bank = fake_bundle.identities
+    drawn = [
+        draw_keyed_identity(bank, wanted, CaseKey(_SECRET, str(n)).words(), 0) for n in range(30)
+    ]
+    near = [np.abs(code - bank.codes[3]).mean() for code in drawn]
+    chance = np.abs(bank.codes - bank.codes[3]).mean((1, 2))
+    assert np.mean(near) < chance.mean()
+
+
+def test_report_names_the_identity_and_tells_neither_seed_nor_case(run, fakes):
+    key = CaseKey(_SECRET, "A-17")
+    first, again = (run([fakes.draw_photo()], key=key)[0] for _ in range(2))
+    assert np.array_equal(first[0], again[0])
+    assert first[1].identity == again[1].identity
+    assert len(first[1].identity) == 12
+    assert first[1].seed == 0
+    assert "A-17" not in first[1].to_json()
+    other = run([fakes.draw_photo()], key=CaseKey(_SECRET, "A-18"))[0]
+    assert other[1].identity != first[1].identity
+
+
+def test_seed_beside_a_key_is_refused(run, fakes):
+    with pytest.raises(UsageError, match="both decide"):
+        run([fakes.draw_photo()], key=CaseKey(_SECRET, "A-17"), seed=3)
