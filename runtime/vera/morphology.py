@@ -34,3 +34,31 @@ def filled(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     small[edge] = False
     small[0] = False
     return mask | small[numbers]
+
+
+def near(mask: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:
+    """``mask`` [h, w] and all within ``radius`` pixels of it."""
+    import cv2
+
+    return cv2.dilate(mask.astype(np.uint8), disc(radius)).astype(np.bool_)
+
+
+def widened(mask: npt.NDArray[np.bool_], reach: float) -> npt.NDArray[np.bool_]:
+    """``mask`` [h, w] and all within ``reach`` pixels of it, to fractions of a pixel.
+
+    Works on the neighbourhood only, for masks of a photograph's size.
+    """
+    import cv2
+
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if rows.size == 0:
+        return mask
+    rim = int(np.ceil(reach)) + 1
+    area = (
+        slice(max(0, int(rows[0]) - rim), int(rows[-1]) + rim + 1),
+        slice(max(0, int(columns[0]) - rim), int(columns[-1]) + rim + 1),
+    )
+    outside = (~mask[area]).astype(np.uint8)
+    wider = mask.copy()
+    wider[area] = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5) <= reach
+    return wider
