@@ -1,17 +1,18 @@
-"""What is to be done: photographs, folders and tables become cases, one per person.
+"""What is to be done: photographs, folders, tables and lists become cases, one per person.
 
 Everything that can be wrong with the request is found here, before the first photograph is read: a
-job of hours must not fail on its last row. Messages count arguments and rows instead of repeating
-file names, which often hold a person's name.
+job of hours must not fail on its last row. Messages count arguments, rows and lines instead of
+repeating file names, which often hold a person's name.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vera.errors import UsageError
 from vera.keep import Keep
+from vera.table import table_rows
 
 # Taken from a folder as photographs. Formats that are not read yet (HEIC, JPEG 2000 ...) are among
 # them: such a photograph has to be refused with a sentence, not passed over.
@@ -20,8 +21,8 @@ _READ = frozenset(
 )
 _NOT_READ = frozenset((".heic", ".heif", ".avif", ".jp2", ".jxl"))
 PHOTO_SUFFIXES = _READ | _NOT_READ
-_REQUIRED_COLUMNS = ("case", "photo")
-_OPTIONAL_COLUMNS = ("keep", "mask")
+
+STANDARD_INPUT = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,15 @@ class ListedCase:
             it is shown or written only with ``--names original``.
         photos: At least one file.
         keep: One value of ``--keep`` per photograph.
+        case_id: What a keyed identity is derived from: the name of the case's own folder, the
+            table's cell or ``--case-id``. None for loose photographs: a camera's file names come
+            again, and two patients would get one identity.
     """
 
     label: str
     photos: tuple[Path, ...]
     keep: tuple[str, ...]
+    case_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,13 @@ class CaseList:
 
 
 def collect_cases(
-    inputs: Sequence[Path], *, keep: str, out: Path, table: Path | None = None
+    inputs: Sequence[Path],
+    *,
+    keep: str | Sequence[str],
+    out: Path,
+    table: Path | None = None,
+    case_id: str | None = None,
+    read_list: Callable[[], bytes] | None = None,
 ) -> CaseList:
     """Turn the arguments of the command line into cases.
 
@@ -71,30 +82,54 @@ def collect_cases(
     * A table (CSV with a header: ``case,photo`` and, if wanted, ``keep`` and ``mask``) has one
       photograph per row; relative paths start at the folder, if one is given, or else beside the
       table.
+    * ``-`` stands for a list: one photograph or one folder of a case's photographs per line, a
+      case each; blank lines and lines that begin with ``#`` are passed over. A list that contains
+      NULs is separated by them alone, as ``find -print0`` writes it.
 
     Args:
         inputs: The positional arguments.
-        keep: Value of ``--keep``, for every photograph that the table gives none.
+        keep: Value of ``--keep``, for every photograph that the table gives none; several values
+            are for as many photographs given as arguments.
         out: The output folder, which must not lie inside the folder of cases.
         table: Value of ``--cases``.
+        case_id: Value of ``--case-id``, for photographs given as arguments.
+        read_list: Reads the list for ``-``.
 
     Raises:
-        UsageError: The request makes no sense; nothing was read but the table.
+        UsageError: The request makes no sense; nothing was read but the table or list.
     """
+    keeps = (keep,) if isinstance(keep, str) else tuple(keep)
+    photographs = table is None and not any(path.is_dir() or _is_list(path) for path in inputs)
+    if len(keeps) > 1 and not photographs:
+        raise UsageError(
+            f"Several --keep are for as many photographs given as arguments, got {len(keeps)} with "
+            "a folder, table or list; give one, or a table with a column keep."
+        )
+    if case_id is not None and not photographs:
+        raise UsageError(
+            "--case-id is for photographs given as arguments; cases of a folder, table or list "
+            "have ids of their own."
+        )
     if table is not None:
-        found = _from_table(table, _table_base(inputs, table), keep)
+        found = _from_table(table, _table_base(inputs, table), keeps[0])
     elif not inputs:
         raise UsageError("Nothing to anonymise: give photographs, a folder of cases, or --cases.")
+    elif len(inputs) == 1 and _is_list(inputs[0]) and read_list is not None:
+        found = _from_list(read_list(), keeps[0], out)
     elif len(inputs) == 1 and inputs[0].is_dir():
-        found = _from_folder(inputs[0], keep, out)
+        found = _from_folder(inputs[0], keeps[0], out)
     else:
-        found = _from_photos(inputs, keep)
+        found = _from_photos(inputs, keeps, case_id)
     for value in dict.fromkeys(value for case in found.cases for value in case.keep):
         Keep.parse(value)
     return found
 
 
-def _from_photos(inputs: Sequence[Path], keep: str) -> CaseList:
+def _is_list(path: Path) -> bool:
+    return path == STANDARD_INPUT
+
+
+def _from_photos(inputs: Sequence[Path], keeps: tuple[str, ...], case_id: str | None) -> CaseList:
     for number, path in enumerate(inputs, 1):
         if path.is_dir():
             raise UsageError(
@@ -104,24 +139,26 @@ def _from_photos(inputs: Sequence[Path], keep: str) -> CaseList:
         if not path.exists():
             raise UsageError(f"Argument {number} does not exist; check the path of the photograph.")
     photos = tuple(inputs)
-    return CaseList((ListedCase(inputs[0].stem, photos, (keep,) * len(photos)),), nested=False)
+    if len(keeps) == 1:
+        keeps *= len(photos)
+    if len(keeps) != len(photos):
+        raise UsageError(
+            f"Got {len(keeps)} --keep for {len(photos)} photographs; give one for all or one for "
+            "each, and join regions of one photograph by commas, as in 'eyes,brows'."
+        )
+    return CaseList((ListedCase(inputs[0].stem, photos, keeps, case_id),), nested=False)
 
 
 def _from_folder(folder: Path, keep: str, out: Path) -> CaseList:
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(
-            "The output folder lies inside the folder of cases and would become a case of the next "
-            "run; choose another --out."
-        )
+    _keep_out(folder, out)
     cases: list[ListedCase] = []
     skipped = 0
     for entry in _sorted(folder):
         if entry.is_dir() and not _hidden(entry):
-            inside = _sorted(entry)
-            photos = tuple(path for path in inside if _is_photo(path))
-            skipped += len(inside) - len(photos)
-            if photos:
-                cases.append(ListedCase(entry.name, photos, (keep,) * len(photos)))
+            case, passed = _folder_case(entry, keep)
+            skipped += passed
+            if case is not None:
+                cases.append(case)
         elif _is_photo(entry):
             cases.append(ListedCase(entry.stem, (entry,), (keep,)))
         else:
@@ -132,6 +169,26 @@ def _from_folder(folder: Path, keep: str, out: Path) -> CaseList:
             "of photographs per case, with endings such as .jpg, .png or .tif."
         )
     return CaseList(tuple(cases), skipped)
+
+
+def _keep_out(folder: Path, out: Path) -> None:
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            "The output folder lies inside the folder of cases and would become a case of the next "
+            "run; choose another --out."
+        )
+
+
+def _folder_case(folder: Path, keep: str) -> tuple[ListedCase | None, int]:
+    """The case of a folder, if it holds photographs, and how many other entries it holds."""
+    inside = _sorted(folder)
+    photos = tuple(path for path in inside if _is_photo(path))
+    skipped = len(inside) - len(photos)
+    if not photos:
+        return None, skipped
+    # The name of "." or "a/.." is known once the path is resolved.
+    name = folder.name if folder.name not in ("", "..") else folder.resolve().name
+    return ListedCase(name, photos, (keep,) * len(photos), name), skipped
 
 
 def _sorted(folder: Path) -> list[Path]:
@@ -151,6 +208,36 @@ def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in PHOTO_SUFFIXES and not _hidden(path) and not path.is_dir()
 
 
+def _from_list(text: bytes, keep: str, out: Path) -> CaseList:
+    cases: list[ListedCase] = []
+    skipped = 0
+    for number, line in enumerate(text.split(b"\0" if b"\0" in text else b"\n"), 1):
+        name = line if b"\0" in text else line.strip()
+        if not name or (b"\0" not in text and name.startswith(b"#")):
+            continue
+        path = Path(os.fsdecode(name))  # as the system gives it: names need not be UTF-8
+        if path.is_dir():
+            _keep_out(path, out)
+            case, passed = _folder_case(path, keep)
+            skipped += passed
+            if case is None:
+                raise UsageError(
+                    f"Line {number} of the list is a folder without photographs; list photographs, "
+                    "or folders with the photographs of one person each."
+                )
+            cases.append(case)
+        elif path.exists():
+            cases.append(ListedCase(path.stem, (path,), (keep,)))
+        else:
+            raise UsageError(
+                f"Line {number} of the list does not exist; paths are relative to the folder in "
+                "which vera is run."
+            )
+    if not cases:
+        raise UsageError("The list is empty; give one photograph or one folder of a case per line.")
+    return CaseList(tuple(cases), skipped)
+
+
 def _table_base(inputs: Sequence[Path], table: Path) -> Path:
     if not inputs:
         return table.parent
@@ -162,9 +249,8 @@ def _table_base(inputs: Sequence[Path], table: Path) -> Path:
 
 
 def _from_table(table: Path, base: Path, keep: str) -> CaseList:
-    photos: dict[str, list[Path]] = {}
-    keeps: dict[str, list[str]] = {}
-    for number, row in _rows(table):
+    cases: dict[str, ListedCase] = {}
+    for number, row in table_rows(table):
         label = row["case"]
         photo = base / row["photo"]
         if not label or not row["photo"]:
@@ -174,11 +260,12 @@ def _from_table(table: Path, base: Path, keep: str) -> CaseList:
                 f"The photo in row {number} of the table does not exist or is no file; paths are "
                 "relative to the folder given, or else to the table."
             )
-        photos.setdefault(label, []).append(photo)
-        keeps.setdefault(label, []).append(_row_keep(row, number, base, keep))
-    if not photos:
+        case = cases.get(label, ListedCase(label, (), (), label))
+        kept = _row_keep(row, number, base, keep)
+        cases[label] = replace(case, photos=(*case.photos, photo), keep=(*case.keep, kept))
+    if not cases:
         raise UsageError("The table has no rows; give one photo per row under 'case,photo'.")
-    return CaseList(tuple(ListedCase(k, tuple(v), tuple(keeps[k])) for k, v in photos.items()))
+    return CaseList(tuple(cases.values()))
 
 
 def _row_keep(row: dict[str, str], number: int, base: Path, keep: str) -> str:
@@ -190,29 +277,3 @@ def _row_keep(row: dict[str, str], number: int, base: Path, keep: str) -> str:
     if not mask.is_file():
         raise UsageError(f"The mask in row {number} of the table does not exist or is no file.")
     return str(mask)
-
-
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows, numbered as in a spreadsheet (the header is 1), with all columns, cells stripped."""
-    try:
-        # utf-8-sig: spreadsheets write a byte order mark. Splitting at newlines alone keeps quoted
-        # ones.
-        lines = table.read_text("utf-8-sig").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The table of cases cannot be read as UTF-8 text: {error}.") from error
-    # Spreadsheets of half of Europe separate by semicolons.
-    delimiter = ";" if lines and ";" in lines[0] else ","
-    reader = csv.DictReader(lines, delimiter=delimiter, restkey="")
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    reader.fieldnames = columns
-    unknown = [name for name in columns if name not in _REQUIRED_COLUMNS + _OPTIONAL_COLUMNS]
-    if unknown or not set(_REQUIRED_COLUMNS) <= set(columns):
-        raise UsageError(
-            f"The table's header must be case,photo with keep and mask as wanted, got "
-            f"{','.join(columns) or 'an empty file'}."
-        )
-    for row in reader:
-        if row.get(""):
-            raise UsageError(f"Row {reader.line_num} of the table has more cells than its header.")
-        cells = {name: (row.get(name) or "").strip() for name in columns}
-        yield reader.line_num, dict.fromkeys(_OPTIONAL_COLUMNS, "") | cells

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from vera.align import to_image
 from vera.bundle import Identities
+from vera.casework import AnonymizerLike, ResultLike
 from vera.contract import (
     CLASSES,
     COARSE_ROWS,
@@ -27,9 +28,8 @@ from vera.contract import (
 )
 from vera.engines import Engines
 from vera.errors import OutputError, RefusedError, UsageError
-from vera.job import AnonymizerLike, ResultLike
 from vera.labels import probabilities
-from vera.photo import PIXEL_LIMIT, read_photo
+from vera.photo import read_photo
 from vera.write import prepare_folder, write_image, write_text
 
 Image = npt.NDArray[np.uint8]
@@ -206,15 +206,7 @@ def _window(size: int) -> Tensor:
 def _anonymize(
     anonymizer: AnonymizerLike, photos: Sequence[Path], seed: int
 ) -> Sequence[ResultLike]:
-    return anonymizer.anonymize(
-        photos,
-        keep=["mouth"] * len(photos),
-        seed=seed,
-        faces="all",
-        steps=None,
-        pixel_limit=PIXEL_LIMIT,
-        progress=None,
-    )
+    return anonymizer.anonymize(photos, keep=["mouth"] * len(photos), seed=seed)
 
 
 def _save(result: ResultLike, original: Path) -> Shown:

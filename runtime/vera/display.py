@@ -1,4 +1,4 @@
-"""What a running job shows: a bar on a terminal, a line per case elsewhere, a summary at the end.
+"""What a running job shows: a bar on a terminal, a line per case elsewhere.
 
 Photographs are called by number. File names often name the person, and terminals are logged; they
 are shown only with ``--names original``.
@@ -6,16 +6,62 @@ are shown only with ``--names original``.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
 from vera.cases import CaseList
-from vera.job import CaseOutcome, JobSummary
+from vera.summary import CaseOutcome
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+class Pace:
+    """How fast a job is and how long it will take, by what it has done so far.
+
+    What an earlier run had finished, and the time to find that out, say nothing about either.
+    """
+
+    def __init__(self, photos: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with ``photos`` to do; ``clock`` tells seconds."""
+        self._clock = clock
+        self._start = clock()
+        self._left = photos
+        self.worked = 0
+
+    def finish(self, photos: int, *, resumed: bool) -> None:
+        """Count the photographs of a case."""
+        self._left -= photos
+        if not resumed:
+            self.worked += photos
+        elif not self.worked:
+            self._start = self._clock()
+
+    @property
+    def total(self) -> int:
+        """Photographs of this run: worked on, or to be."""
+        return self.worked + self._left
+
+    def per_minute(self) -> float:
+        """Photographs done per minute."""
+        return self.worked / self._elapsed() * 60
+
+    def time_left(self, begun: float = 0.0) -> str:
+        """Hours, minutes and seconds, ``"-:--:--"`` as long as nothing is known.
+
+        Args:
+            begun: How much of the case in work is done, in photographs.
+        """
+        worked = self.worked + begun
+        if worked <= 0:
+            return "-:--:--"
+        seconds = self._elapsed() * max(self._left - begun, 0.0) / worked
+        return str(timedelta(seconds=round(seconds)))
+
+    def _elapsed(self) -> float:
+        return max(self._clock() - self._start, 1e-3)
 
 
 class Display:
@@ -27,10 +73,9 @@ class Display:
         self._named = named
         self._stream = stream or sys.stderr
         self._bar: Progress | None = None
+        self._pace = Pace(cases.photo_count)
         self._done = 0  # photographs with a verdict
-        self._resumed = 0  # of these, by an earlier run: they say nothing about the speed
         self._next = 0  # index of the case that is being done
-        self._start = time.monotonic()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -39,53 +84,58 @@ class Display:
             yield
             return
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (
             TextColumn("{task.description:<12}"),
             BarColumn(),
             TextColumn("{task.fields[count]}"),
-            TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(file=self._stream)) as self._bar:
-            self._bar.add_task("starting", total=self._cases.photo_count, count="")
+            self._bar.add_task("working", total=self._cases.photo_count, count="")
             yield
         self._bar = None
 
     def stage(self, name: str, fraction: float) -> None:
         """Show progress inside the case being done; ``fraction`` in [0, 1]."""
         photos = len(self._cases.cases[self._next].photos)
-        self._update(name, self._done + fraction * photos)
+        self._update(name, fraction * photos)
 
     def finished(self, outcome: CaseOutcome) -> None:
         """Show a finished case: a sentence for every photograph that was refused."""
+        photos = len(outcome.case.photos)
         self._next = outcome.number
-        self._done += len(outcome.photos)
-        self._resumed += len(outcome.photos) if outcome.resumed else 0
-        self._update("done", self._done)
-        refused = [n for n, photo in enumerate(outcome.photos, 1) if photo.verdict == "refused"]
+        self._done += photos
+        self._pace.finish(photos, resumed=outcome.resumed)
+        self._update("working", 0.0)
         if self._bar is None:
             before = ", by an earlier run" if outcome.resumed else ""
-            anonymized = len(outcome.photos) - len(refused)
+            refused = sum(photo.verdict == "refused" for photo in outcome.photos)
             self._print(
-                f"case {outcome.number} of {len(self._cases.cases)}: {anonymized} anonymized, "
-                f"{len(refused)} refused{before}"
+                f"case {outcome.number} of {len(self._cases.cases)}: "
+                f"{len(outcome.photos) - refused} anonymized, {refused} refused{before}"
             )
-        for number in refused:
-            self._print(f"{self._name(outcome, number)}: {outcome.photos[number - 1].message}")
+        told = [
+            f"{self._name(outcome, place % photos + 1)}: {photo.message}"
+            for place, photo in enumerate(outcome.photos)
+            if photo.verdict == "refused"
+        ]
+        for line in dict.fromkeys(told):  # a photograph is refused for each new identity alike
+            self._print(line)
 
-    def _update(self, description: str, done: float) -> None:
+    def _update(self, description: str, begun: float) -> None:
         if self._bar is None:
             return
-        worked = self._done - self._resumed
-        rate = worked / max(time.monotonic() - self._start, 1e-3) * 60
+        pace = self._pace
         count = f"{self._done}/{self._cases.photo_count} photos"
+        if pace.worked:
+            count += f", {pace.per_minute():.1f} per minute"
         self._bar.update(
             self._bar.task_ids[0],
             description=description[:12],
-            completed=done - self._resumed,
-            total=self._cases.photo_count - self._resumed,
-            count=f"{count}, {rate:.1f} per minute" if worked else count,
+            completed=pace.worked + begun,
+            total=pace.total,
+            count=f"{count}, {pace.time_left(begun)} left",
         )
 
     def _name(self, outcome: CaseOutcome, number: int) -> str:
@@ -102,27 +152,3 @@ class Display:
             self._bar.console.print(Text(line))  # not as markup: a name may hold brackets
         else:
             self._stream.write(line + "\n")
-
-
-def summary_lines(summary: JobSummary, out: Path) -> list[str]:
-    """The end of a job, one fact per line: ``anonymized   7 (3 by an earlier run)``."""
-    rows = [("photographs", str(summary.photos))]
-    earlier = f" ({summary.resumed} of all by an earlier run)" if summary.resumed else ""
-    rows.append(("anonymized", f"{summary.anonymized}{earlier}"))
-    for reason, count in sorted(summary.refused.items()):
-        rows.append(("refused", f"{count} ({reason})"))
-    missing = summary.photos - summary.done
-    if missing:
-        rows.append(("not done", str(missing)))
-    if summary.skipped:
-        rows.append(("skipped", f"{summary.skipped} other files or folders"))
-    if summary.leftovers:
-        rows.append(("removed", f"{summary.leftovers} half-written files of an interrupted run"))
-    if summary.others:
-        rows.append(
-            ("left alone", f"{summary.others} earlier cases in the folder, not of this job")
-        )
-    worked = summary.done - summary.resumed
-    rate = f", {worked / summary.seconds * 60:.1f} photos per minute" if worked else ""
-    rows += [("time", f"{summary.seconds:.1f} s{rate}"), ("output", str(out))]
-    return [f"{name:<13}{value}" for name, value in rows]

@@ -3,293 +3,245 @@
 Per case: the output names are taken in the journal, the case is anonymised, each image is written
 and then its report, files of an earlier run with other options are removed, and the journal says
 "finished". Whatever lies before that last line is done again by the next run, under the same names.
+
+Several cases may be in work at once. Names are taken and outcomes judged in the order of the cases
+all the same, so that the output is that of one process; only this module writes the journal.
 """
 
-import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
+from vera.cases import CaseList
+from vera.casework import CaseDone, CaseFailure, CaseTask, Distinct, write_failure
+from vera.errors import BundleError, OutputError, UsageError
+from vera.journal import Entry, Journal, case_seed
+from vera.key import CaseKey
+from vera.output import OutputNames, locked, remove_outputs
+from vera.persons import Persons, from_text, to_text
+from vera.plan import JobConfig, Plan, plans
+from vera.summary import CaseOutcome, JobSummary
+from vera.workers import Crew, Ticket
+from vera.write import prepare_folder, remove_leftovers
 
-from vera.cases import CaseList, ListedCase
-from vera.journal import Entry, Finished, Journal, case_seed, content_digest
-from vera.keep import Keep
-from vera.output import Naming, OutputNames, locked, remove_outputs
-from vera.photo import PIXEL_LIMIT
-from vera.report import PhotoReport
-from vera.versions import __version__
-from vera.write import is_lossy, prepare_folder, remove_leftovers, write_image, write_text
-
-Progress = Callable[[str, float], None]
-ImageWriter = Callable[[Path, npt.NDArray[np.uint8]], None]
-
-
-class ResultLike(Protocol):
-    """One photograph, done; see :class:`vera.anonymizer.Result`."""
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8] | None:
-        """The uint8 [h, w, 3] image, or None if refused."""
-
-    @property
-    def report(self) -> PhotoReport:
-        """What was done."""
-
-
-class AnonymizerLike(Protocol):
-    """What a job needs of :class:`vera.anonymizer.Anonymizer`."""
-
-    def anonymize(
-        self,
-        photos: Sequence[Path],
-        *,
-        keep: Sequence[str],
-        seed: int | None,
-        faces: Literal["all", "largest"],
-        steps: int | None,
-        pixel_limit: int,
-        progress: Progress | None,
-    ) -> Sequence[ResultLike]:
-        """Anonymise one case."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobConfig:
-    """Everything that decides a job's output besides the photographs.
-
-    Attributes:
-        out: Output folder.
-        bundle: Digest of the bundle; another bundle means that the photographs are done again.
-        seed: The single case's seed, or the one that the cases' seeds are derived from; None draws
-            anew.
-        faces: Which faces are replaced.
-        steps: Upper limit of the inversion's steps; None takes the default.
-        pixel_limit: Largest photograph taken, in pixels.
-        format: Ending of the images, without the dot.
-        names: How outputs are named.
-        overwrite: Do finished cases again.
-    """
-
-    out: Path
-    bundle: str
-    seed: int | None = None
-    faces: Literal["all", "largest"] = "all"
-    steps: int | None = None
-    pixel_limit: int = PIXEL_LIMIT
-    format: Literal["png", "jpg"] = "png"
-    names: Naming = "numbered"
-    overwrite: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CaseOutcome:
-    """One case, done.
-
-    Attributes:
-        number: Its place in the job, from 1.
-        case: As it was listed.
-        photos: The verdict on each photograph.
-        resumed: Whether an earlier run had finished it.
-    """
-
-    number: int
-    case: ListedCase
-    photos: tuple[Finished, ...]
-    resumed: bool
-
-
-@dataclass(slots=True)
-class JobSummary:
-    """Counts of photographs, filled in while a job runs.
-
-    Attributes:
-        photos: In the whole job.
-        anonymized: Written by this run or an earlier one.
-        refused: Reasons of refusals and how often.
-        resumed: Of all those, how many an earlier run had finished.
-        skipped: Entries of the folder that are no photographs.
-        leftovers: Half-written files of a killed run that were removed.
-        others: Cases in the output folder that are not part of this job.
-        seconds: How long this run took.
-    """
-
-    photos: int = 0
-    anonymized: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    resumed: int = 0
-    skipped: int = 0
-    leftovers: int = 0
-    others: int = 0
-    seconds: float = 0.0
-
-    @property
-    def done(self) -> int:
-        """Photographs with a verdict."""
-        return self.anonymized + self.refused.total()
-
-    def count(self, outcome: CaseOutcome) -> None:
-        """Add one case."""
-        for photo in outcome.photos:
-            if photo.verdict == "anonymized":
-                self.anonymized += 1
-            else:
-                self.refused[photo.reason or "unknown"] += 1
-        self.resumed += len(outcome.photos) if outcome.resumed else 0
+# So many failed cases in a row at the start are no bad luck with photographs.
+_FAILURES_AT_START = 3
 
 
 def run_job(
-    anonymizer: AnonymizerLike,
+    crew: Crew,
     cases: CaseList,
     config: JobConfig,
     *,
     summary: JobSummary | None = None,
     finished: Callable[[CaseOutcome], None] | None = None,
-    progress: Progress | None = None,
-    write: ImageWriter = write_image,
+    ended: Callable[[JobSummary, BaseException | None], None] | None = None,
 ) -> JobSummary:
     """Anonymise all cases that the output folder does not hold yet.
 
+    A case that fails is recorded as refused with the reason ``"failed"`` and tried again by the
+    next run, and the others are done, unless nothing but failures is seen.
+
     Args:
-        anonymizer: Does one case.
+        crew: Does the cases.
         cases: What is to be done.
         config: How.
         summary: Is filled in, so that the caller has the counts after an interruption.
-        finished: Called after each case.
-        progress: Passed to the anonymizer.
-        write: Writes one image, whole or not at all.
+        finished: Called after each case, in their order.
+        ended: Called at the end, while the folder is still held, with what broke the run off.
 
     Raises:
+        UsageError: The request makes no sense.
         OutputError: A result or the journal cannot be written, or another job works in the folder.
-        What was
-            finished before is intact.
-        EngineError: An engine failed.
+            What was finished before is intact.
+        EngineError: All cases failed, or the first three.
     """
+    if config.secret is not None and any(case.case_id is None for case in cases.cases):
+        raise UsageError(
+            "With --secret every case needs an id: give --case-id for photographs, or put the "
+            "photographs of each case into a folder that bears it, or into a table."
+        )
     summary = summary or JobSummary()
     summary.photos, summary.skipped = cases.photo_count, cases.skipped
+    summary.variants = config.settings.variants
     start = time.monotonic()
     prepare_folder(config.out)
     with locked(config.out):
         journal = Journal.open(config.out)
         summary.leftovers = remove_leftovers(config.out)
-        names = OutputNames(config.out, config.names, journal.stems())
-        job = _Job(anonymizer, config, journal, names, write)
-        seen: Counter[tuple[bytes, ...]] = Counter()
-        known = []
+        job = _Job(crew, cases, config, journal)
+        broken_off: BaseException | None = None
         try:
-            for number, case in enumerate(cases.cases, 1):
-                outcome, key = job.do(case, number, cases.nested, seen, progress)
-                known.append(key)
+            for outcome in job.outcomes():
                 summary.count(outcome)
                 if finished is not None:
                     finished(outcome)
+            summary.others = journal.others(job.known)
+        except BaseException as error:
+            broken_off = error
+            raise
         finally:
             summary.seconds = time.monotonic() - start
-        summary.others = journal.others(known)
+            if ended is not None:
+                _tell(ended, summary, broken_off)
     return summary
 
 
+def _tell(
+    ended: Callable[[JobSummary, BaseException | None], None],
+    summary: JobSummary,
+    error: BaseException | None,
+) -> None:
+    try:
+        ended(summary, error)
+    except OutputError:
+        if error is None:  # else the disk that is full is the smaller news
+            raise
+
+
 @dataclass(frozen=True, slots=True)
+class _Begun:
+    """A case in work."""
+
+    plan: Plan
+    task: CaseTask
+    ticket: Ticket
+    stale: frozenset[str]
+
+
 class _Job:
-    anonymizer: AnonymizerLike
-    config: JobConfig
-    journal: Journal
-    names: OutputNames
-    write: ImageWriter
+    def __init__(self, crew: Crew, cases: CaseList, config: JobConfig, journal: Journal) -> None:
+        self._crew, self._cases, self._config, self._journal = crew, cases, config, journal
+        self._names = OutputNames(config.out, config.names, journal.stems())
+        self._persons: Persons | None = None
+        self._good_before = self._good_now = False  # whether an earlier run, or this one, did any
+        self._failures = 0  # as long as this run has done none
+        self.known: list[str] = []  # the cases' keys in the journal
 
-    def do(
-        self,
-        case: ListedCase,
-        number: int,
-        nested: bool,
-        seen: Counter[tuple[bytes, ...]],
-        progress: Progress | None,
-    ) -> tuple[CaseOutcome, str]:
-        """Do or resume one case; also returns its key in the journal."""
-        contents = tuple(content_digest(photo) or b"" for photo in case.photos)
-        # Two cases of the same photographs are two cases: the second one is not "finished" by the
-        # first.
-        seen[contents] += 1
-        key = self.journal.digest(*contents, b"%d" % seen[contents])
-        options = self.journal.digest(self._options(case, nested).encode())
-        earlier = self.journal.find(key)
-        if earlier and earlier.options == options and self._complete(earlier):
-            return CaseOutcome(number, case, earlier.photos or (), True), key
-        if earlier and earlier.names == self.config.names:
-            stems = earlier.stems
-        else:
-            stems = self.names.take(case, number, nested)
-        self.journal.add(Entry(key, options, self.config.names, stems))
-        stale = self.journal.stems_of(key)
-        seed = self.config.seed
-        if nested and seed is not None:
-            seed = case_seed(seed, contents)
-        photos = self._anonymize(case, stems, seed, stale, progress)
-        if b"" not in contents:  # a file that could not be read may be readable next time
-            self.journal.add(Entry(key, options, self.config.names, stems, photos))
-        return CaseOutcome(number, case, photos, False), key
+    def outcomes(self) -> Iterator[CaseOutcome]:
+        """Do or resume all cases, in their order."""
+        wanted = plans(self._cases, self._config, self._journal)
+        if self._config.distinct is not None:
+            listed = list(wanted)  # whom the folder's finished cases have must be known beforehand
+            self._persons = self._given(self._config.distinct, listed)
+            wanted = iter(listed)
+        waiting: deque[_Begun | Plan] = deque()
+        for plan in wanted:
+            self.known.append(plan.key)
+            waiting.append(plan if plan.resumed else self._begin(plan))
+            in_work = sum(isinstance(item, _Begun) for item in waiting)
+            while waiting and (in_work >= self._crew.in_flight or isinstance(waiting[0], Plan)):
+                in_work -= isinstance(waiting[0], _Begun)
+                yield self._outcome(waiting.popleft())
+        while waiting:
+            yield self._outcome(waiting.popleft())
 
-    def _options(self, case: ListedCase, nested: bool) -> str:
-        config = self.config
-        masks = [Keep.parse(keep).mask for keep in case.keep]
-        kept = [
-            keep if mask is None else (content_digest(mask) or b"").hex()
-            for keep, mask in zip(case.keep, masks, strict=True)
-        ]
-        chosen = (config.seed, config.faces, config.steps, config.pixel_limit, config.format)
-        return json.dumps([kept, config.bundle, config.names, *chosen, nested, __version__])
+    def _outcome(self, item: "_Begun | Plan") -> CaseOutcome:
+        if isinstance(item, _Begun):
+            return self._finish(item)
+        self._good_before = True
+        assert item.earlier is not None
+        assert item.earlier.photos is not None
+        earlier = item.earlier
+        return CaseOutcome(item.number, item.case, item.earlier.photos, earlier.stems, resumed=True)
 
-    def _complete(self, entry: Entry) -> bool:
-        if entry.photos is None or self.config.overwrite:
-            return False
-        return all(
-            self._path(stem, "json").exists()
-            and (photo.verdict == "refused" or self._path(stem, self.config.format).exists())
-            for stem, photo in zip(entry.stems, entry.photos, strict=True)
-        )
+    def _given(self, limit: float, wanted: Iterable[Plan]) -> Persons:
+        """The people of all finished cases of the folder that this run will not do again."""
+        again = {plan.key for plan in wanted if not plan.resumed}
+        persons = Persons(limit)
+        for entry in self._journal.finished():
+            if entry.persons and entry.case not in again:
+                persons.add(entry.owner or entry.case, from_text(entry.persons))
+        return persons
 
-    def _path(self, stem: str, ending: str) -> Path:
-        return self.config.out / f"{stem}.{ending}"
-
-    def _anonymize(
-        self,
-        case: ListedCase,
-        stems: tuple[str, ...],
-        seed: int | None,
-        stale: Iterable[str],
-        progress: Progress | None,
-    ) -> tuple[Finished, ...]:
-        config = self.config
-        results = self.anonymizer.anonymize(
+    def _begin(self, plan: Plan) -> _Begun:
+        """Take the names and hand the case in."""
+        config, case = self._config, plan.case
+        stems = self._stems(plan)
+        self._journal.add(Entry(plan.key, plan.options, config.names, stems))
+        seed = config.seed
+        if self._cases.nested and seed is not None:
+            seed = case_seed(seed, plan.contents)
+        task = CaseTask(
             case.photos,
-            keep=list(case.keep),
-            seed=seed,
-            faces=config.faces,
-            steps=config.steps,
-            pixel_limit=config.pixel_limit,
-            progress=progress,
+            case.keep,
+            config.out,
+            stems,
+            config.format,
+            config.settings,
+            config.networks,
+            seed,
+            None if config.secret is None else CaseKey(config.secret, case.case_id or ""),
+            None if config.distinct is None else Distinct(config.distinct),
         )
-        written: set[Path] = set()
-        folder = self._path(stems[0], "json").parent
-        if folder != config.out:
-            prepare_folder(folder)
-            remove_leftovers(folder)
-        for stem, result in zip(stems, results, strict=True):
-            written |= self._write(stem, result)
-        remove_outputs(config.out, stale, written)
-        return tuple(Finished(r.report.verdict, r.report.reason, r.report.message) for r in results)
+        stale = frozenset(self._journal.stems_of(plan.key))
+        return _Begun(plan, task, self._crew.submit(task), stale)
 
-    def _write(self, stem: str, result: ResultLike) -> set[Path]:
-        """Image first: a report without its image would claim more than there is."""
-        report, image = self._path(stem, "json"), self._path(stem, self.config.format)
-        if result.image is None or result.report.verdict != "anonymized":
-            remove_outputs(self.config.out, [stem], set())
-            write_text(report, result.report.to_json() + "\n")
-            return {report}
-        self.write(image, result.image)
-        write_text(report, result.report.as_written(lossy=is_lossy(image)).to_json() + "\n")
-        return {image, report}
+    def _stems(self, plan: Plan) -> tuple[str, ...]:
+        variants = self._config.settings.variants
+        stems = None
+        if plan.earlier is not None and plan.earlier.names == self._config.names:
+            stems = self._names.extend(plan.earlier.stems, len(plan.case.photos), variants)
+        return stems or self._names.take(plan.case, plan.number, self._cases.nested, variants)
+
+    def _finish(self, begun: _Begun) -> CaseOutcome:
+        """Wait for a case and record it."""
+        plan, task, config = begun.plan, begun.task, self._config
+        done = self._wait(begun)
+        failure = done if isinstance(done, CaseFailure) else None
+        if isinstance(done, CaseFailure):
+            self._bear(done, plan)
+            done = write_failure(task, done)
+        else:
+            self._good_now = True
+        remove_outputs(config.out, begun.stale, set(done.written))
+        persons = () if done.persons is None else to_text(done.persons)
+        if self._persons is not None and done.persons is not None:
+            self._persons.add(plan.holder, done.persons)
+        # A file that could not be read may be readable next time, and so may a case that failed.
+        if failure is None and b"" not in plan.contents:
+            entry = Entry(plan.key, plan.options, config.names, task.stems, done.photos)
+            self._journal.add(replace(entry, persons=persons, owner=plan.owner))
+        return CaseOutcome(
+            plan.number,
+            plan.case,
+            done.photos,
+            task.stems,
+            seconds=done.seconds,
+            milliseconds=done.milliseconds,
+            failure=failure,
+        )
+
+    def _wait(self, begun: _Begun) -> CaseDone | CaseFailure:
+        done = self._crew.wait(begun.ticket)
+        if self._persons is None or isinstance(done, CaseFailure) or done.persons is None:
+            return done
+        holder = begun.plan.holder
+        if not self._persons.taken(holder, done.persons):
+            return done
+        # Not told beforehand whom to avoid: which cases are finished by then would depend on the
+        # number of processes.
+        distinct = Distinct(self._persons.limit, self._persons.of_others(holder))
+        return self._crew.wait(self._crew.submit(replace(begun.task, distinct=distinct)))
+
+    def _bear(self, failure: CaseFailure, plan: Plan) -> None:
+        """Go on after a failed case, unless it is not the case that is at fault.
+
+        Raises:
+            VeraError: The failure.
+        """
+        error = failure.error()
+        if isinstance(error, OutputError):
+            raise error
+        if self._good_now:
+            return
+        self._failures += 1
+        all_failed = not self._good_before and plan.number == len(self._cases.cases)
+        if all_failed or self._failures == _FAILURES_AT_START or _at_once(error):
+            raise error
+
+
+def _at_once(error: Exception) -> bool:
+    """Whether no photograph can be at fault."""
+    return isinstance(error, (UsageError, BundleError))

@@ -9,6 +9,9 @@ file names are not even hashed, since a list of patients is short enough to try 
 is drawn for this journal alone: two journals cannot be matched with each other, nor with a list of
 hashes of known pictures. Somebody who holds the very same photo files *and* the journal can still
 recognise them: keep the journal as you keep the photographs and leave it out of what is published.
+
+With ``--distinct`` it also holds embeddings: those of the new, synthetic people, in a neutral view,
+so that a resumed job does not give one of them to a second case. Nothing of the patient is in them.
 """
 
 import hashlib
@@ -20,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from vera.errors import OutputError
+from vera.persons import from_text
 from vera.write import write_text
 
 JOURNAL_NAME = "vera-job.jsonl"
@@ -44,8 +48,11 @@ class Entry:
         case: Keyed hash of the photographs' contents.
         options: Keyed hash of everything else that decides the output.
         names: The naming that ``stems`` follow.
-        stems: One output name per photograph, without ending, relative to the output folder.
-        photos: None while the case is being done.
+        stems: One output name per photograph, without ending, relative to the output folder; with
+            several identities the names of the first, then those of the second ...
+        photos: One verdict per name; None while the case is being done.
+        persons: With ``--distinct``: embedding of each new person, base64 of float16 [e].
+        owner: Keyed hash of secret and case id: cases that share it share their person on purpose.
     """
 
     case: str
@@ -53,6 +60,8 @@ class Entry:
     names: str
     stems: tuple[str, ...]
     photos: tuple[Finished, ...] | None = None
+    persons: tuple[str, ...] = ()
+    owner: str | None = None
 
 
 def content_digest(path: Path) -> bytes | None:
@@ -118,6 +127,10 @@ class Journal:
         """The last entry of a case."""
         return self._entries.get(case)
 
+    def finished(self) -> list[Entry]:
+        """The last entry of each case that is finished."""
+        return [entry for entry in self._entries.values() if entry.photos is not None]
+
     def stems(self) -> set[str]:
         """All output names that are taken."""
         return set().union(*self._stems.values())
@@ -167,7 +180,10 @@ def _entry(line: str) -> Entry:
     photos = fields.pop("photos")
     stems = tuple(_inside(stem) for stem in fields.pop("stems"))
     finished = None if photos is None else tuple(Finished(**photo) for photo in photos)
-    return Entry(**fields, stems=stems, photos=finished)
+    persons = tuple(fields.pop("persons", ()))
+    if persons:
+        from_text(persons)  # raises if it is none
+    return Entry(**fields, stems=stems, photos=finished, persons=persons)
 
 
 def _inside(stem: str) -> str:

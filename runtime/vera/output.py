@@ -13,6 +13,7 @@ from vera.cases import ListedCase
 from vera.errors import OutputError
 
 Naming = Literal["numbered", "random", "original"]
+LOG_NAME = "vera-log.json"
 _ENDINGS = ("png", "jpg", "json")
 
 
@@ -23,18 +24,44 @@ class OutputNames:
         """``taken`` are the names in the journal; a file that exists takes its name, too."""
         self._folder = folder
         self._naming = naming
-        self._taken = set(taken)
+        self._taken = {*taken, LOG_NAME.removesuffix(".json")}
 
-    def take(self, case: ListedCase, number: int, nested: bool) -> tuple[str, ...]:
+    def take(
+        self, case: ListedCase, number: int, nested: bool, variants: int = 1
+    ) -> tuple[str, ...]:
         """Names for the photographs of a case.
 
         Args:
             case: The case; its label and file names are used by ``original`` only.
             number: Its place in the job, from 1: its number, as long as that is free.
             nested: Whether the case gets a folder of its own.
+            variants: How many identities the case gets.
+
+        Returns:
+            The names of the first identity, one per photograph, then those of the second, which end
+            in ``_v2``, and so on.
         """
         folder = self._case_folder(case, number) + "/" if nested else ""
-        return tuple(self._stem(folder, photo) for photo in case.photos)
+        first = tuple(self._stem(folder, photo, variants) for photo in case.photos)
+        return _variants(first, variants)
+
+    def extend(self, stems: tuple[str, ...], photos: int, variants: int) -> tuple[str, ...] | None:
+        """The names of a case that has ``stems`` already, for another number of identities.
+
+        Args:
+            stems: As :meth:`take` gave them.
+            photos: Photographs of the case.
+            variants: How many identities it gets now.
+
+        Returns:
+            The names, or None if one of those that are added is not free.
+        """
+        wanted = _variants(stems[:photos], variants)
+        added = set(wanted) - set(stems)
+        if not all(map(self._free, added)):
+            return None
+        self._taken |= added
+        return wanted
 
     def _case_folder(self, case: ListedCase, number: int) -> str:
         used = {stem.split("/")[0] for stem in self._taken if "/" in stem}
@@ -52,22 +79,30 @@ class OutputNames:
             number += 1
         return name
 
-    def _stem(self, folder: str, photo: Path) -> str:
+    def _stem(self, folder: str, photo: Path, variants: int) -> str:
+        def free(stem: str) -> bool:
+            return all(map(self._free, _variants((stem,), variants)))
+
         if self._naming == "original":
-            stem = _first(folder + _plain(photo.stem), self._free)
+            stem = _first(folder + _plain(photo.stem), free)
         elif self._naming == "random" and not folder:
-            stem = _random(self._free)
+            stem = _random(free)
         else:
             number = 1
-            while not self._free(stem := f"{folder}anon_{number}"):
+            while not free(stem := f"{folder}anon_{number}"):
                 number += 1
-        self._taken.add(stem)
+        self._taken.update(_variants((stem,), variants))
         return stem
 
     def _free(self, stem: str) -> bool:
         return stem not in self._taken and not any(
             (self._folder / f"{stem}.{ending}").exists() for ending in _ENDINGS
         )
+
+
+def _variants(stems: tuple[str, ...], variants: int) -> tuple[str, ...]:
+    further = (f"{stem}_v{number}" for number in range(2, variants + 1) for stem in stems)
+    return (*stems, *further)
 
 
 def _plain(name: str) -> str:

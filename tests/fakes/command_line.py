@@ -1,5 +1,9 @@
-"""The command line without engines, and what it wrote."""
+"""The command line without engines, and what it wrote.
 
+As a program it is ``vera`` with the fake anonymizer, also in its workers.
+"""
+
+import sys
 from pathlib import Path
 
 from fake_anonymizer import FakeAnonymizer
@@ -7,8 +11,8 @@ from fake_anonymizer import FakeAnonymizer
 from vera.cli import main
 
 
-def fake(bundle, threads):
-    return FakeAnonymizer(bundle, threads=threads)
+def fake(bundle, threads, judges=()):
+    return FakeAnonymizer(bundle, threads=threads, judges=judges)
 
 
 def anonymize(*arguments: object, open_anonymizer=fake) -> int:
@@ -17,3 +21,10 @@ def anonymize(*arguments: object, open_anonymizer=fake) -> int:
 
 def images(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.suffix in (".png", ".jpg")]
+
+
+if __name__ == "__main__":
+    # Workers import this file anew and must find the function under its own name.
+    from command_line import fake as importable
+
+    sys.exit(main(sys.argv[1:], open_anonymizer=importable))

@@ -7,8 +7,14 @@ from fake_anonymizer import FakeAnonymizer
 from PIL import Image
 
 from vera.cases import collect_cases
-from vera.job import JobConfig, JobSummary, run_job
+from vera.job import run_job
 from vera.journal import JOURNAL_NAME
+from vera.output import LOG_NAME
+from vera.plan import JobConfig
+from vera.settings import NAMES as SETTINGS
+from vera.settings import Settings
+from vera.summary import JobSummary
+from vera.workers import Crew, OwnProcess
 from vera.write import write_image
 
 NAMES = ("jane_doe", "john_smith", "zoe_miller")
@@ -31,21 +37,44 @@ def write_cases(cases: Path) -> Path:
     return cases
 
 
+def config_of(out: Path, **options) -> JobConfig:
+    """A config; options that are settings go there."""
+    settings = {name: options.pop(name) for name in SETTINGS if name in options}
+    options = {"bundle": "b", "seed": 7, **options}
+    return JobConfig(out, settings=Settings(**settings), **options)
+
+
 def run(
-    folder: Path, out: Path, anonymizer: FakeAnonymizer | None = None, keep="none", **options
+    folder: Path,
+    out: Path,
+    anonymizer: FakeAnonymizer | None = None,
+    keep="none",
+    write=write_image,
+    **options,
 ) -> tuple[JobSummary, FakeAnonymizer]:
     anonymizer = anonymizer or FakeAnonymizer()
-    config = {"bundle": "b", "seed": 7, **options}
-    write = config.pop("write", write_image)
+    return run_with(OwnProcess(anonymizer, write=write), folder, out, keep, **options), anonymizer
+
+
+def run_with(crew: Crew, folder: Path, out: Path, keep="none", **options) -> JobSummary:
     cases = collect_cases([folder], keep=keep, out=out)
-    summary = run_job(anonymizer, cases, JobConfig(out, **config), write=write)
-    return summary, anonymizer
+    return run_job(crew, cases, config_of(out, **options))
+
+
+def run_photos(photos, out: Path, anonymizer: FakeAnonymizer | None = None, **options):
+    """One case of these photographs."""
+    cases = collect_cases(photos, keep="none", out=out)
+    return run_job(OwnProcess(anonymizer or FakeAnonymizer()), cases, config_of(out, **options))
 
 
 def outputs(out: Path) -> dict[str, bytes]:
-    """Everything but the journal, whose key is drawn anew."""
-    found = (path for path in out.rglob("*") if path.is_file() and path.name != JOURNAL_NAME)
-    return {str(path.relative_to(out)): path.read_bytes() for path in found}
+    """Everything but the journal, whose key is drawn anew, and the log, which tells the time."""
+    found = (path for path in out.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in found
+        if path.name not in (JOURNAL_NAME, LOG_NAME)
+    }
 
 
 def fail_at(number: int, error: BaseException):

@@ -74,8 +74,9 @@ def test_table_gives_cases_keep_and_masks(tmp_path, separator, encoding):
             "anna",
             (tmp_path / "1.jpg", tmp_path / "3.jpg"),
             ("mouth", str(tmp_path / "mask.png")),
+            "anna",
         ),
-        ListedCase("ben", (tmp_path / "2.jpg",), ("nose",)),
+        ListedCase("ben", (tmp_path / "2.jpg",), ("nose",), "ben"),
     )
 
 
@@ -147,3 +148,97 @@ def test_unknown_region_is_refused(tmp_path):
     touch(tmp_path, "a.jpg")
     with pytest.raises(UsageError, match="'chin' is no region"):
         collect_cases([tmp_path / "a.jpg"], keep="chin", out=OUT)
+
+
+def listed(*lines: bytes, separator: bytes = b"\n"):
+    return lambda: separator.join(lines)
+
+
+def collect_list(read_list, out=OUT, **options):
+    return collect_cases([Path("-")], keep="none", out=out, read_list=read_list, **options)
+
+
+def test_list_has_a_photograph_or_a_folder_of_a_case_per_line(tmp_path):
+    touch(tmp_path, "1.jpg", "anna/2.jpg", "anna/3.jpg", "anna/notes.txt")
+    lines = [b"# those of May", b"", bytes(tmp_path / "1.jpg"), b"  ", bytes(tmp_path / "anna")]
+    found = collect_list(listed(*lines, b""))
+    assert [(case.label, [p.name for p in case.photos]) for case in found.cases] == [
+        ("1", ["1.jpg"]),
+        ("anna", ["2.jpg", "3.jpg"]),
+    ]
+    assert found.nested
+    assert found.skipped == 1
+
+
+def test_list_with_carriage_returns_is_read(tmp_path):
+    touch(tmp_path, "1.jpg", "2.jpg")
+    lines = [bytes(tmp_path / name) for name in ("1.jpg", "2.jpg")]
+    assert collect_list(listed(*lines, separator=b"\r\n")).photo_count == 2
+
+
+def test_list_separated_by_nuls_takes_names_as_they_are(tmp_path):
+    names = ["#1.jpg", " 2\n.jpg", "3\udcff.jpg"]
+    touch(tmp_path, *names)
+    paths = [str(tmp_path / name).encode("utf-8", "surrogateescape") for name in names]
+    found = collect_list(listed(*paths, b"", separator=b"\0"))
+    assert [case.photos[0].name for case in found.cases] == names
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ([b"jane.jpg"], "Line 1 of the list does not exist"),
+        ([b"# nobody", b"EMPTY"], "Line 2 of the list is a folder without photographs"),
+        ([b"", b"# nobody"], "The list is empty"),
+    ],
+)
+def test_bad_list_is_one_sentence_before_anything_is_done(tmp_path, lines, sentence):
+    touch(tmp_path, "empty/notes.txt")
+    lines = [line.replace(b"EMPTY", bytes(tmp_path / "empty")) for line in lines]
+    with pytest.raises(UsageError, match=sentence) as caught:
+        collect_list(listed(*lines))
+    assert "jane" not in str(caught.value)
+
+
+def test_output_inside_a_listed_folder_is_refused(tmp_path):
+    touch(tmp_path, "anna/1.jpg")
+    with pytest.raises(UsageError, match="inside the folder of cases"):
+        collect_list(listed(bytes(tmp_path / "anna")), out=tmp_path / "anna" / "out")
+
+
+def test_each_photograph_gets_its_own_region(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    photos = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    found = collect_cases(photos, keep=["mouth", "eyes"], out=OUT)
+    assert found.cases[0].keep == ("mouth", "eyes")
+
+
+def test_regions_that_do_not_fit_the_photographs_are_refused(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg", "cases/1/a.jpg")
+    photos = [tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "c.jpg"]
+    with pytest.raises(UsageError, match="Got 2 --keep for 3 photographs"):
+        collect_cases(photos, keep=["mouth", "eyes"], out=OUT)
+    with pytest.raises(UsageError, match="Several --keep are for"):
+        collect_cases([tmp_path / "cases"], keep=["mouth", "eyes"], out=OUT)
+
+
+def test_case_ids_are_names_that_were_given_to_a_case_and_never_a_file_s(tmp_path):
+    touch(tmp_path, "photo.jpg", "cases/anna/1.jpg", "cases/loose.jpg")
+    path = table(tmp_path, "case,photo\nben,photo.jpg")
+    listing = listed(bytes(tmp_path / "cases/anna"), bytes(tmp_path / "photo.jpg"))
+
+    def ids(found):
+        return [case.case_id for case in found.cases]
+
+    assert ids(collect_cases([tmp_path / "cases"], keep="none", out=OUT)) == ["anna", None]
+    assert ids(collect_cases([], keep="none", out=OUT, table=path)) == ["ben"]
+    assert ids(collect_list(listing)) == ["anna", None]
+    photo = [tmp_path / "photo.jpg"]
+    assert ids(collect_cases(photo, keep="none", out=OUT)) == [None]
+    assert ids(collect_cases(photo, keep="none", out=OUT, case_id="carl")) == ["carl"]
+
+
+def test_case_id_of_a_folder_is_refused(tmp_path):
+    touch(tmp_path, "anna/1.jpg")
+    with pytest.raises(UsageError, match="have ids of their own"):
+        collect_cases([tmp_path], keep="none", out=OUT, case_id="carl")

@@ -84,7 +84,7 @@ def test_output_on_a_file_system_that_takes_none_is_one_sentence(photo, capsys):
         (lambda folder: (folder / "manifest.json").unlink(), "There is no bundle here"),
         (
             lambda folder: (folder / "manifest.json").write_text(
-                (folder / "manifest.json").read_text().replace('"contract": 1', '"contract": 99')
+                re.sub(r'"contract": \d+', '"contract": 99', (folder / "manifest.json").read_text())
             ),
             "another contract",
         ),
@@ -122,30 +122,6 @@ def test_error_that_is_not_ours_shows_no_detail_without_debug(photo, out, capsys
     told = capsys.readouterr().err
     assert "unexpected ZeroDivisionError" in told
     assert "jane_doe" not in told
-
-
-def test_every_option_reaches_the_anonymizer(photo, out, tmp_path):
-    opened = []
-
-    def remember(bundle, threads):
-        opened.append(FakeAnonymizer(bundle, threads=threads))
-        return opened[-1]
-
-    arguments = ["--keep", "eyes,brows", "--out", out, "--seed", 5, "--faces", "largest"]
-    arguments += ["--steps", 9, "--bundle", tmp_path, "--threads", 2, "--pixel-limit", 123456]
-    assert anonymize(photo, *arguments, open_anonymizer=remember) == 0
-    assert opened[0].threads == 2
-    assert opened[0].bundle.manifest["bundle"] == str(tmp_path)
-    assert opened[0].calls == [
-        {
-            "photos": [photo],
-            "keep": ["eyes,brows"],
-            "seed": 5,
-            "faces": "largest",
-            "steps": 9,
-            "pixel_limit": 123456,
-        }
-    ]
 
 
 def test_seed_is_echoed_in_the_report(photo, out):

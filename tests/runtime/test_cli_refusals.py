@@ -11,6 +11,7 @@ from PIL import Image
 from vera.anonymizer import Result
 from vera.case import open_case
 from vera.pipeline import anonymize_case
+from vera.settings import Settings
 
 
 class DrawnAnonymizer:
@@ -19,12 +20,10 @@ class DrawnAnonymizer:
     def __init__(self, bundle, engines) -> None:
         self.bundle, self._engines = bundle, engines
 
-    def anonymize(self, photos, *, keep, seed, faces, steps, pixel_limit, progress):
-        case = open_case(
-            photos, keep=keep, seed=seed or 0, faces=faces, steps=steps, pixel_limit=pixel_limit
-        )
-        done = anonymize_case(case, self._engines, self.bundle, progress)
-        return [Result(image, report) for image, report in done]
+    def anonymize(self, photos, *, keep, seed, key, distinct_from, progress, **settings):
+        case = open_case(photos, keep=keep, seed=seed, settings=Settings(**settings), key=key)
+        done = anonymize_case(case, self._engines, self.bundle, progress, distinct_from)
+        return [Result(outcome.image, outcome.report, outcome.person) for outcome in done]
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 import pytest
 from fake_anonymizer import FakeAnonymizer
-from job_folder import NAMES, fail_at, outputs, run, write_photo
+from job_folder import NAMES, config_of, fail_at, outputs, run, run_photos, write_photo
 
 from vera.cases import collect_cases
-from vera.job import JobConfig, run_job
+from vera.job import run_job
 from vera.journal import case_seed
+from vera.workers import OwnProcess
 
 
 def test_cases_get_different_seeds_and_orders_do_not_matter(folder, tmp_path):
@@ -26,8 +27,7 @@ def test_case_seed_is_the_same_on_every_machine():
 def test_single_case_takes_the_seed_as_it_is(folder, tmp_path):
     photos = sorted((folder / NAMES[0]).iterdir())
     anonymizer = FakeAnonymizer()
-    cases = collect_cases(photos, keep="none", out=tmp_path / "out")
-    run_job(anonymizer, cases, JobConfig(tmp_path / "out", "b", seed=7))
+    run_photos(photos, tmp_path / "out", anonymizer, seed=7)
     assert anonymizer.calls[0]["seed"] == 7
     assert sorted(outputs(tmp_path / "out")) == [
         "anon_1.json",
@@ -44,8 +44,7 @@ def test_without_a_seed_none_is_invented_here(folder, tmp_path):
 
 def test_photos_done_one_by_one_do_not_replace_each_other(folder, tmp_path):
     for photo in sorted(folder.rglob("front.png")):
-        cases = collect_cases([photo], keep="none", out=tmp_path)
-        run_job(FakeAnonymizer(), cases, JobConfig(tmp_path / "out", "b"))
+        run_photos([photo], tmp_path / "out")
     assert {"anon_1.png", "anon_2.png"} < set(outputs(tmp_path / "out"))
 
 
@@ -94,8 +93,7 @@ def test_name_of_a_half_changed_case_is_not_given_to_another(folder, tmp_path):
 def test_original_names_never_replace_the_photo_itself(folder, tmp_path):
     photo = folder / NAMES[0] / "before.png"
     content = photo.read_bytes()
-    cases = collect_cases([photo], keep="none", out=photo.parent)
-    run_job(FakeAnonymizer(), cases, JobConfig(photo.parent, "b", names="original"))
+    run_photos([photo], photo.parent, names="original")
     assert photo.read_bytes() == content
     assert (photo.parent / "before_2.png").exists()
 
@@ -105,5 +103,5 @@ def test_label_of_a_table_stays_inside_the_output(folder, tmp_path):
     table.write_text("case,photo\n../../x,jane_doe/before.png\n")
     out = tmp_path / "deep" / "out"
     cases = collect_cases([folder], keep="none", out=out, table=table)
-    run_job(FakeAnonymizer(), cases, JobConfig(out, "b", names="original"))
+    run_job(OwnProcess(FakeAnonymizer()), cases, config_of(out, names="original"))
     assert "_.._x/before.png" in outputs(out)

@@ -1,31 +1,54 @@
-"""``vera anonymize``: photographs, a folder or a table in, anonymised images and reports out."""
+"""``vera anonymize``: photographs, a folder, a table or a list in, anonymised images out."""
 
 import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from vera.cases import collect_cases
+from vera.commands.opening import (
+    Opening,
+    add_opening,
+    judge_digest,
+    judges_of,
+    threads_of_each,
+)
 from vera.commands.parsing import (
     INTERRUPTED,
     OK,
     REFUSED,
     Commands,
     OpenAnonymizer,
+    OpenedAnonymizer,
     command,
     count,
-    open_anonymizer,
     positive,
 )
-from vera.display import Display, summary_lines
-from vera.job import JobConfig, JobSummary, run_job
-from vera.photo import PIXEL_LIMIT
+from vera.commands.secret import read_secret
+from vera.commands.settings import add_settings, settings_of
+from vera.display import Display
+from vera.errors import UsageError
+from vera.job import run_job
+from vera.job_log import JobLog
+from vera.keep import REGIONS
+from vera.output import LOG_NAME
+from vera.plan import JobConfig
+from vera.settings import Settings
+from vera.summary import CaseOutcome, JobSummary, summary_lines
+from vera.versions import bundle_report
+from vera.workers import Crew, OwnProcess, Workers, available_cores
+from vera.write import prepare_folder
 
 EXAMPLES = """examples:
   vera anonymize before.jpg --keep mouth --out out/
   vera anonymize before.jpg after.jpg --keep mouth --out out/   one person, one new identity
   vera anonymize cases/ --keep eyes,brows --out out/ --seed 7   one case per sub-folder; resumes
+  vera anonymize cases/ --out out/ --workers 4 --distinct       large folders; docs/batch.md
+  find . -name '*.jpg' -print0 | vera anonymize - --out out/    a list; each photograph a case
 
 exit codes: 0 all anonymized, 1 an error of VerA, 2 usage, 3 some photographs refused (the rest
 are done), 130 interrupted"""
@@ -35,21 +58,41 @@ def add(commands: Commands) -> None:
     """Adds the subcommand."""
     parser = command(commands, "anonymize", _run, "anonymise photographs", EXAMPLES)
     add = parser.add_argument
-    add("input", nargs="*", type=Path, help="photographs of one person, or one folder of cases")
+    add(
+        "input",
+        nargs="*",
+        type=Path,
+        help="photographs of one person, or one folder of cases, or - for a list on standard input",
+    )
     add("--cases", type=Path, metavar="CSV", help="table with the columns case,photo[,keep][,mask]")
     add(
         "--keep",
-        default="none",
-        help="mouth, nose, eyes, brows, several joined by commas, a mask file (white is kept), "
-        "or none; default: %(default)s",
+        action="append",
+        help=f"{', '.join(REGIONS)}, several joined by commas, a mask file (white is kept), "
+        "'polygon:x,y x,y x,y', or none; may be repeated, once for each photograph; default: none",
     )
     add("--out", type=Path, required=True, help="output folder")
+    add_settings(parser)
+    _add_identities(parser)
+    add_opening(parser)
+    _add_output(parser)
+
+
+def _add_identities(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("new identities").add_argument
     add("--seed", type=count, help="repeatable draws; default: a new random seed")
-    add("--faces", choices=("all", "largest"), default="all", help="default: %(default)s")
-    add("--steps", type=count, help="most steps of the inversion; default: as tuned")
-    add("--bundle", type=Path, help="folder of a bundle; default: the one in the package")
-    add("--threads", type=positive, help="threads of the engines; default: all cores")
-    add("--pixel-limit", type=positive, default=PIXEL_LIMIT, help="default: %(default)s pixels")
+    add(
+        "--secret",
+        type=Path,
+        metavar="FILE",
+        help="draw by this secret and the case's id: the same person in every run",
+    )
+    add("--case-id", metavar="ID", help="id of the photographs given as arguments, for --secret")
+    add("--distinct", action="store_true", help="never the same new person for two cases")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("output and running").add_argument
     add(
         "--format", choices=("png", "jpg"), default="png", help="jpg is lossy; default: %(default)s"
     )
@@ -60,35 +103,47 @@ def add(commands: Commands) -> None:
         help="names of the outputs; original names often name the person; default: %(default)s",
     )
     add("--overwrite", action="store_true", help="do finished and refused photographs again")
+    add("--workers", type=positive, default=1, help="processes; default: %(default)s")
+    add(
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help=f"log of the run for machines; default: {LOG_NAME} in the output folder",
+    )
 
 
 def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
-    cases = collect_cases(args.input, keep=args.keep, out=args.out, table=args.cases)
-    anonymizer = open_anonymizer(args, opened)
-    manifest = json.dumps(dict(anonymizer.bundle.manifest), sort_keys=True)
-    config = JobConfig(
+    if args.case_id is not None and args.secret is None:
+        raise UsageError("--case-id does nothing without --secret; give both or none.")
+    settings, files = settings_of(args), judges_of(args)
+    cases = collect_cases(
+        args.input,
+        keep=args.keep or "none",
         out=args.out,
-        bundle=hashlib.sha256(manifest.encode()).hexdigest(),
-        seed=args.seed,
-        faces=args.faces,
-        steps=args.steps,
-        pixel_limit=args.pixel_limit,
-        format=args.format,
-        names=args.names,
-        overwrite=args.overwrite,
+        table=args.cases,
+        case_id=args.case_id,
+        read_list=sys.stdin.buffer.read,
     )
+    threads = threads_of_each(args.threads, args.workers, available_cores())
+    opening = Opening(args.bundle, threads, files, opened)
+    judges = [file.open() for file in files]
+    anonymizer = opening(judges)
+    config = _config(args, settings, anonymizer.bundle, tuple(map(judge_digest, judges)))
+    log = JobLog(args.log or args.out / LOG_NAME, config, args.workers)
+    if args.log is not None:  # found now, not after hours
+        prepare_folder(args.log.parent)
     display = Display(cases, named=args.names == "original")
     summary = JobSummary()
+
+    def finished(outcome: CaseOutcome) -> None:
+        display.finished(outcome)
+        log.add(outcome)
+        if args.debug and outcome.failure is not None:
+            print(outcome.failure.trace, file=sys.stderr)
+
     try:
-        with display.running():
-            run_job(
-                anonymizer,
-                cases,
-                config,
-                summary=summary,
-                finished=display.finished,
-                progress=display.stage,
-            )
+        with display.running(), _crew(args.workers, opening, anonymizer, display) as crew:
+            run_job(crew, cases, config, summary=summary, finished=finished, ended=log.write)
     except KeyboardInterrupt:
         print(
             f"vera: interrupted with {summary.done} of {summary.photos} photographs done; the same "
@@ -98,3 +153,36 @@ def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
         return INTERRUPTED
     print("\n".join(summary_lines(summary, args.out)))
     return REFUSED if summary.refused else OK
+
+
+def _config(
+    args: argparse.Namespace, settings: Settings, bundle: Any, judges: tuple[str, ...]
+) -> JobConfig:
+    from vera.draw import SAME_PERSON  # here: it brings the native operations
+
+    manifest = json.dumps(dict(bundle.manifest), sort_keys=True)
+    limit = SAME_PERSON if settings.separation is None else settings.separation
+    return JobConfig(
+        out=args.out,
+        bundle=hashlib.sha256(manifest.encode()).hexdigest(),
+        seed=args.seed,
+        settings=settings,
+        format=args.format,
+        names=args.names,
+        overwrite=args.overwrite,
+        judges=judges,
+        secret=None if args.secret is None else read_secret(args.secret),
+        distinct=limit if args.distinct else None,
+        networks=bundle_report(bundle),
+    )
+
+
+@contextmanager
+def _crew(
+    workers: int, opening: Opening, anonymizer: OpenedAnonymizer, display: Display
+) -> Iterator[Crew]:
+    if workers == 1:
+        yield OwnProcess(anonymizer, progress=display.stage)
+    else:
+        with Workers(workers, opening) as crew:
+            yield crew
