@@ -9,6 +9,7 @@ from scipy.linalg import sqrtm
 
 from vera import contract
 from vera.align import FFHQ
+from vera.evaluation.frechet import Gaussian, frechet_distance
 from vera_export.evaluation.agreement import Agreement, overlap
 from vera_export.evaluation.disentanglement import (
     changes,
@@ -16,7 +17,7 @@ from vera_export.evaluation.disentanglement import (
     typical_differences,
 )
 from vera_export.evaluation.diversity import cosine_figures
-from vera_export.evaluation.frechet import Gaussian, frechet_distance, frechet_figures
+from vera_export.evaluation.frechet import frechet_figures
 from vera_export.evaluation.held_out import face_with, point_error
 from vera_export.evaluation.photographs import likeness, outline_iou
 from vera_export.evaluation.readings import (

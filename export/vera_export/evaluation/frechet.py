@@ -4,46 +4,18 @@ The formula is that of Heusel 2017 (arXiv 1706.08500, eq. 6); the features are n
 the figure is no FID and must not be compared with one.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from vera import contract
 from vera.align import to_tensor
 from vera.engines import Engines
+from vera.evaluation.frechet import Gaussian, frechet_distance
 
 Float = npt.NDArray[np.float64]
 
 # A feature whose spread is below this share of the median one hardly ever fires, and is left out.
 _DEAD = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Gaussian:
-    """Mean float64 [d] and covariance float64 [d, d] of a set of feature vectors."""
-
-    mean: Float
-    covariance: Float
-
-    @classmethod
-    def fitted(cls, features: Float) -> "Gaussian":
-        """The Gaussian with the moments of ``features`` [n, d], n at least 2."""
-        return cls(features.mean(0), np.cov(features, rowvar=False))
-
-
-def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """Squared Fréchet distance ``|ma - mb|^2 + tr(A + B - 2 (A B)^1/2)``.
-
-    The trace of the root is that of ``(A^1/2 B A^1/2)^1/2``, which is symmetric: no imaginary parts
-    arise where there are fewer images than features.
-    """
-    values, vectors = np.linalg.eigh(a.covariance)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    shared = np.linalg.eigvalsh(root @ b.covariance @ root)
-    traces = np.trace(a.covariance) + np.trace(b.covariance)
-    apart = np.square(a.mean - b.mean).sum()
-    return max(0.0, float(apart + traces - 2 * np.sqrt(np.maximum(shared, 0)).sum()))
 
 
 def pooled_features(images: npt.NDArray[np.uint8], engines: Engines) -> Float:
