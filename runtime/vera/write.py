@@ -10,8 +10,10 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,9 +103,9 @@ def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
         raise ShapeError(f"`image` must be uint8 [h, w, 3], got {image.dtype} {list(image.shape)}.")
     suffix = path.suffix.lower()
     if suffix == ".png":
-        _write_whole(path, _png(image))
+        _write_whole(path, [_png(image)])
     elif suffix in _JPEG_SUFFIXES:
-        _write_whole(path, _jpeg(image))
+        _write_whole(path, [_jpeg(image)])
     else:
         raise OutputError(
             f"Cannot write '{path}': '{path.suffix}' is no format written here; use .png or .jpg."
@@ -116,7 +118,62 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: Nothing was written; an earlier file of this name is as it was.
     """
-    _write_whole(path, text.encode())
+    _write_whole(path, [text.encode()])
+
+
+def write_parts(path: Path, parts: Iterable[str], *, mode: int = 0o666) -> None:
+    """Write a text file (UTF-8) that need not fit into memory, whole or not at all.
+
+    Args:
+        path: An earlier file is replaced.
+        parts: The text, piece by piece.
+        mode: Permissions, less the process's umask; the file never has wider ones.
+
+    Raises:
+        OutputError: Nothing was written; an earlier file of this name is as it was.
+    """
+    _write_whole(path, (part.encode() for part in parts), mode)
+
+
+def write_bytes(path: Path, content: bytes | memoryview, *, mode: int = 0o666) -> None:
+    """Write a file of another kind, whole or not at all.
+
+    Args:
+        path: An earlier file is replaced.
+        content: All of it.
+        mode: Permissions, less the process's umask; the file never has wider ones.
+
+    Raises:
+        OutputError: Nothing was written; an earlier file of this name is as it was.
+    """
+    _write_whole(path, [content], mode)
+
+
+def write_animation(
+    path: Path, frames: Sequence[npt.NDArray[np.uint8]], *, frame_ms: int = 100
+) -> None:
+    """Write frames as a lossless, endlessly repeated WebP with the mark of :func:`write_image`.
+
+    Args:
+        path: Ends in ``.webp``. An earlier file is replaced.
+        frames: uint8 [h, w, 3] each, sRGB, all of one size.
+        frame_ms: For how long a frame is shown, in milliseconds.
+
+    Raises:
+        OutputError: Nothing was written; an earlier file of this name is as it was.
+        ShapeError: No frames, or not such images.
+    """
+    from PIL import Image
+
+    sizes = {(frame.dtype.name, frame.shape) for frame in frames}
+    if len(sizes) != 1 or frames[0].dtype != np.uint8 or frames[0].shape[2:] != (3,):
+        raise ShapeError(f"`frames` must be uint8 [h, w, 3] of one size, got {sorted(sizes)}.")
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    encoded = io.BytesIO()
+    xmp = _XMP.replace("{software}", _software()).encode()
+    options: dict[str, Any] = {"lossless": True, "quality": 60, "loop": 0, "xmp": xmp}
+    first.save(encoded, "WEBP", save_all=True, append_images=others, duration=frame_ms, **options)
+    write_bytes(path, encoded.getbuffer())
 
 
 def _png(image: npt.NDArray[np.uint8]) -> memoryview:
@@ -171,12 +228,13 @@ def _in_use(process: int, path: Path) -> bool:
         return True
 
 
-def _write_whole(path: Path, content: bytes | memoryview) -> None:
+def _write_whole(path: Path, parts: Iterable[bytes | memoryview], mode: int = 0o666) -> None:
     """Write beside the target, force to disk, rename; leave nothing behind otherwise."""
     temporary = _temporary(path.parent, path.suffix)
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
+        temporary.touch(mode, exist_ok=False)
+        with temporary.open("wb") as file:
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
