@@ -15,12 +15,22 @@ _FEWEST_PIXELS = 400
 _CONTRAST = (0.75, 1.5)
 _LARGEST_SHIFT = 25.0
 
+# What is darker or lighter than the skin by more than this, in Lab units, is no relief of the skin:
+# its contrast would turn dark hair black.
+_RELIEF = 20.0
+
+# A new person's skin may differ from the old one's by this much in lightness and in each chroma
+# channel, in Lab units; what it differs by beyond is taken for the photograph's light.
+_OWN_TONE = (15.0, 8.0, 8.0)
+
 
 def match_colour(
     generated: npt.NDArray[np.uint8],
     original: npt.NDArray[np.uint8],
     generated_labels: npt.NDArray[np.uint8],
     original_labels: npt.NDArray[np.uint8],
+    *,
+    tone: bool = True,
 ) -> npt.NDArray[np.float32]:
     """Give the generated crop the skin tone, contrast and direction of light of the original crop.
 
@@ -33,6 +43,8 @@ def match_colour(
         original: uint8 [s, s, 3], the photograph's crop.
         generated_labels: uint8 [s, s].
         original_labels: uint8 [s, s].
+        tone: Whether the skin's tone is matched. If not, the level of each plane stays the
+            generated one's as far as people may differ by it.
 
     Returns:
         float32 [s, s, 3], 0..255; the generated crop itself where one of the two shows too little
@@ -45,14 +57,21 @@ def match_colour(
         return generated.astype(np.float32)
     lab, target = _lab(generated), _lab(original)
     before = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    lightness = lab[..., 0].copy()
+    # Light multiplies: what is far darker than the skin (hair, pupils) shifts less.
+    lit = np.clip(1.5 * lightness / np.maximum(_plane(lightness, ours), 1.0), 0.0, 1.0)
     for channel in range(3):
         level, wanted = lab[..., channel], target[..., channel]
         plane, aim = _plane(level, ours), _plane(wanted, theirs)
-        spread = 1.0
+        shift = aim - plane
+        if not tone:
+            own = float(shift[theirs].mean())
+            shift -= np.clip(own, -_OWN_TONE[channel], _OWN_TONE[channel])
+        level += lit * np.clip(shift, -_LARGEST_SHIFT, _LARGEST_SHIFT)
         if channel == 0:
-            spread = _spread(wanted - aim, theirs) / max(_spread(level - plane, ours), 1e-3)
-        shift = np.clip(aim - plane, -_LARGEST_SHIFT, _LARGEST_SHIFT)
-        lab[..., channel] = plane + shift + (level - plane) * np.clip(spread, *_CONTRAST)
+            spread = _spread(wanted - aim, theirs) / max(_spread(lightness - plane, ours), 1e-3)
+            relief = np.clip(lightness - plane, -_RELIEF, _RELIEF)
+            level += relief * (np.clip(spread, *_CONTRAST) - 1)
     # Only the change is taken from Lab, whose tables are not exact to a grey level.
     change = (cv2.cvtColor(lab, cv2.COLOR_LAB2RGB) - before) * 255.0
     return np.asarray(np.clip(generated + change, 0.0, 255.0), dtype=np.float32)

@@ -49,6 +49,7 @@ class Replacement:
         box: The crop's box in the photograph.
         kept: bool [box h, box w], True: the photograph stays.
         strands: Hair of the photograph that lies in front of the new face; None for none.
+        share: float32 [s, s] in [0, 1], how much of the new picture is shown; None for all of it.
     """
 
     crop: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -57,6 +58,7 @@ class Replacement:
     box: Box
     kept: npt.NDArray[np.bool_]
     strands: Strands | None = None
+    share: npt.NDArray[np.float32] | None = None
 
 
 def compose(
@@ -106,6 +108,9 @@ def compose(
     share = _inside(replaced, config.feather * scale)
     if replacement.strands is not None:
         share *= 1 - strand_share(original, replacement.strands, replacement.matrix, roi)
+    if replacement.share is not None:
+        # By what is left out: beyond the crop's outermost pixels that is nothing.
+        share *= 1 - mask_to_photo(1 - replacement.share, replacement.matrix, roi)
     _mix(roi.cut(result), blended, share)
     return result
 

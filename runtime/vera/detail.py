@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.contract import CROP_SIZE
-from vera.replaced import REPLACED
+from vera.replaced import IN_PLACE, Replacing
 
 Image = npt.NDArray[np.uint8]
 Tensor = npt.NDArray[np.float32]
@@ -52,6 +52,7 @@ def add_detail(
     detail: Tensor,  # [s, s, 3]
     labels: npt.NDArray[np.uint8],  # [256, 256] of the generated picture
     kept: tuple[int, ...] = (),  # classes of which the photograph's own is shown
+    replacing: Replacing = IN_PLACE,
 ) -> Tensor:  # [s, s, 3]
     """The fitted crop with the detail of the face it was made from, at the detail's size.
 
@@ -60,7 +61,9 @@ def add_detail(
     import cv2
 
     side = detail.shape[0]
-    face = np.isin(labels, REPLACED).astype(np.uint8)
+    face = np.isin(labels, replacing.classes).astype(np.uint8)
+    if replacing.background:
+        face[:] = 1
     face[cv2.dilate(np.isin(labels, kept).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0] = 0
     inside = cv2.distanceTransform(face, cv2.DIST_L2, cv2.DIST_MASK_5) / np.float32(_FADE)
     share = _enlarged(np.minimum(inside, 1).astype(np.float32), side)[..., np.newaxis]

@@ -11,11 +11,20 @@ import numpy.typing as npt
 from vera.align import Box, to_image, to_tensor
 from vera.compose import ComposeConfig, Replacement, compose
 from vera.engines import Engines, Tensor
+from vera.keep import class_numbers
+from vera.morphology import disc
+from vera.replaced import IN_PLACE, REPLACED, Replacing
 from vera.strands import Strands
 
 Image = npt.NDArray[np.uint8]
 
-_IN_PLACE = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+_EARS = class_numbers("ear", "earring")
+
+# Rims around the new face and the old ears, for what the part maps miss of them. Crop pixels.
+_FACE_RIM = 3
+_EAR_RIM = 5
+
+_HERE = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 def blend_crop(
@@ -42,9 +51,38 @@ def blend_crop(
         RefusedError: ``nothing-to-anonymise``: no pixel would change.
     """
     height, width = mask.shape
-    place = Replacement(face, mask, _IN_PLACE, Box(0, 0, width, height), kept, strands)
+    place = Replacement(face, mask, _HERE, Box(0, 0, width, height), kept, strands)
     blended = compose(original, place, seed=0, config=ComposeConfig(match_grain=False))
     return blended, ((mask >= 0.5) & ~kept).astype(np.float32)
+
+
+def refined_area(
+    generated: npt.NDArray[np.float32],
+    original_labels: npt.NDArray[np.uint8],
+    generated_labels: npt.NDArray[np.uint8],
+    replacing: Replacing = IN_PLACE,
+) -> npt.NDArray[np.float32]:
+    """Where the refiner may paint: it makes skin of whatever it is given.
+
+    That mends the jaw, but would fill the place of an old ear, of hair or background with skin.
+
+    Args:
+        generated: float32 [s, s], 1 where the crop was generated, of :func:`blend_crop`.
+        original_labels: uint8 [s, s].
+        generated_labels: uint8 [s, s].
+        replacing: What the generated picture takes over.
+
+    Returns:
+        float32 [s, s], 0 or 1, nowhere above ``generated``.
+    """
+    import cv2
+
+    face = np.isin(generated_labels, REPLACED).astype(np.uint8)
+    allowed = cv2.dilate(face, disc(_FACE_RIM)) > 0
+    if not (replacing.hair or replacing.background):
+        ears = np.isin(original_labels, _EARS).astype(np.uint8)
+        allowed |= cv2.dilate(ears, disc(_EAR_RIM)) == 0
+    return np.where(allowed, generated, np.float32(0))
 
 
 def refine(blended: Image, generated: npt.NDArray[np.float32], engines: Engines) -> Image:
@@ -52,7 +90,7 @@ def refine(blended: Image, generated: npt.NDArray[np.float32], engines: Engines)
 
     Args:
         blended: uint8 [256, 256, 3], of :func:`blend_crop`.
-        generated: float32 [256, 256], 1 where the picture may change.
+        generated: float32 [256, 256], 1 where the picture may change (:func:`refined_area`).
         engines: Runs the refiner.
 
     Returns:

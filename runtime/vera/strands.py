@@ -13,11 +13,12 @@ import numpy.typing as npt
 from vera.align import Box, Matrix, image_to_photo, mask_to_photo
 from vera.contract import CLASSES
 from vera.morphology import filled
-from vera.replaced import REPLACED
+from vera.replaced import IN_PLACE, REPLACED, Replacing
 from vera.strips import strips
 
 _HAIR = CLASSES.index("hair")
 _SKIN = CLASSES.index("skin")
+_BACKGROUND = CLASSES.index("background")
 
 # Strands are looked for this far below the hairline. Crop pixels.
 _REACH = 11.0
@@ -34,6 +35,11 @@ _CONTRAST = 40.0
 # Shares of hair between which a pixel turns from new skin to the photograph's hair: what is darker
 # skin only, such as the shadow under the hair, must not keep the old forehead.
 _FROM, _TO = 0.1, 0.65
+# Stray hair is looked for this far from the part map's hair, before a background whose mean
+# deviation from its own blur of this width is below so many grey levels. Crop pixels.
+_STRAY_REACH = 32.0
+_EVEN_SPREAD = 12.0
+_UNEVEN = 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +62,17 @@ class Strands:
 def find_strands(
     original: npt.NDArray[np.uint8],  # [s, s, 3]
     labels: npt.NDArray[np.uint8],  # [s, s]
+    replacing: Replacing = IN_PLACE,
 ) -> Strands | None:
-    """The band below the photograph's hairline; None where there is no hair or no skin."""
+    """The band below the photograph's hairline; None where there is no hair or no skin.
+
+    None, too, where the hair is replaced. Where the new skin has a tone of its own nothing but
+    strands is kept: the softened line would show the old tone.
+    """
     import cv2
 
+    if replacing.hair:
+        return None
     hair, skin = labels == _HAIR, labels == _SKIN
     hair &= ~filled(np.isin(labels, REPLACED))  # specks inside the face are errors, not hair
     kernel = np.ones((2 * _SURE + 1, 2 * _SURE + 1), np.uint8)
@@ -84,8 +97,44 @@ def find_strands(
         colours[0],
         colours[1],
         np.asarray(band * reached, dtype=np.float32),
-        np.asarray(rim * reached, dtype=np.float32),
+        np.asarray(rim * reached * replacing.tone, dtype=np.float32),
     )
+
+
+def stray_hair(
+    original: npt.NDArray[np.uint8],  # [s, s, 3]
+    labels: npt.NDArray[np.uint8],  # [s, s]
+) -> npt.NDArray[np.bool_]:  # [s, s]
+    """Strands of hair in front of the background, which the part map does not show.
+
+    They are found before an even background only: in a pattern nothing tells them from it.
+    """
+    import cv2
+
+    hair, background = labels == _HAIR, labels == _BACKGROUND
+    none = np.zeros(labels.shape, np.bool_)
+    kernel = np.ones((2 * _SURE + 1, 2 * _SURE + 1), np.uint8)
+    sure = cv2.erode(hair.astype(np.uint8), kernel) > 0
+    free = cv2.erode(background.astype(np.uint8), kernel) > 0
+    if not sure.any() or not free.any():
+        return none
+    image = original.astype(np.float32)
+    for _ in range(2):  # the second time without the strands themselves
+        weight = free.astype(np.float32)
+        total = np.maximum(cv2.GaussianBlur(weight, (0, 0), _EVEN_SPREAD), 1e-4)[..., np.newaxis]
+        behind = cv2.GaussianBlur(image * weight[..., np.newaxis], (0, 0), _EVEN_SPREAD) / total
+        off = np.abs(image - behind).max(axis=2)
+        free &= off < _CONTRAST / 2
+    unevenness = cv2.GaussianBlur(off * free, (0, 0), _EVEN_SPREAD) / total[..., 0]
+    axis = image[sure].mean(axis=0) - behind
+    length = np.einsum("hwc,hwc->hw", axis, axis)
+    share = np.einsum("hwc,hwc->hw", image - behind, axis) / np.maximum(length, 1)
+    distance = cv2.distanceTransform((~hair).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    stray = (share > _FROM) & (length > _CONTRAST**2) & (unevenness < _UNEVEN)
+    stray &= background & (distance < _STRAY_REACH)
+    stray[:4] = stray[-4:] = False  # the crop's rim is never replaced
+    stray[:, :4] = stray[:, -4:] = False
+    return np.asarray(cv2.dilate(stray.astype(np.uint8), kernel[:3, :3]) > 0)
 
 
 def strand_share(

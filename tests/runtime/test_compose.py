@@ -1,6 +1,7 @@
 """The composed photograph: untouched where promised, seamless where replaced, repeatable."""
 
 import tracemalloc
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -76,6 +77,25 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_other_grain() -> None:
     first = compose(photo, place, seed=7)
     assert np.array_equal(first, compose(photo, place, seed=7))
     assert not np.array_equal(first, compose(photo, place, seed=8))
+
+
+def test_a_share_of_none_leaves_the_photograph_and_one_of_all_changes_nothing() -> None:
+    photo = _photo()
+    place = _replacement(photo)
+    whole = compose(photo, place, seed=1)
+    everywhere = np.ones_like(place.mask)
+    assert np.array_equal(compose(photo, replace(place, share=everywhere), seed=1), whole)
+    none = compose(photo, replace(place, share=0 * everywhere), seed=1)
+    assert np.array_equal(none, photo)
+
+
+def test_a_half_share_mixes_both_pictures() -> None:
+    photo = np.full((460, 500, 3), 120, np.uint8)
+    place = replace(_replacement(photo, level=138.0, keep=False), share=np.full((256, 256), 0.5))
+    place = replace(place, share=place.share.astype(np.float32))
+    output = compose(photo, place, seed=1, config=PLAIN)
+    inner = cv2.erode(_replaced(photo, place).astype(np.uint8), np.ones((121, 121), np.uint8)) > 0
+    assert np.abs(output[inner].astype(int) - 129).max() <= 3
 
 
 def test_tone_is_continued_over_the_seam() -> None:

@@ -8,6 +8,7 @@ from vera.colour import match_colour
 from vera.contract import CLASSES
 from vera.fit import fit_face
 from vera.grain import add_grain
+from vera.replaced import Replacing
 
 SKIN, MOUTH, HAIR, NECK = (CLASSES.index(n) for n in ("skin", "mouth", "hair", "neck"))
 
@@ -56,6 +57,35 @@ def test_same_image_stays_as_it_is() -> None:
     assert np.abs(match_colour(image, image, labels, labels) - image).max() < 0.5
 
 
+def test_a_new_tone_stays_but_not_against_the_light() -> None:
+    labels = _labels()
+    generated, original = _painted(labels, (170, 130, 110)), _painted(labels, (150, 118, 104))
+    matched = match_colour(generated, original, labels, labels, tone=False)
+    assert np.abs(matched[labels == SKIN].mean(0) - (170, 130, 110)).max() < 4
+    night = match_colour(generated, _painted(labels, (40, 30, 26)), labels, labels, tone=False)
+    assert night[labels == SKIN].mean() < matched[labels == SKIN].mean() - 20
+
+
+def test_a_new_tone_lies_under_the_photographs_direction_of_light() -> None:
+    labels = _labels()
+    generated = _painted(labels, (180, 140, 120))
+    light = np.linspace(0.75, 1.15, 256)[None, :, None]
+    original = np.clip(_painted(labels, (150, 118, 104)) * light, 0, 255).astype(np.uint8)
+    matched = match_colour(generated, original, labels, labels, tone=False)
+    left, right = (matched[120:170, x][labels[120:170, x] == SKIN].mean() for x in (80, 176))
+    assert right - left > 12
+
+
+def test_dark_hair_is_not_turned_black_by_darker_skin() -> None:
+    labels = _labels()
+    generated, original = (
+        _painted(labels, (215, 170, 150), hair=60),
+        _painted(labels, (120, 80, 65)),
+    )
+    matched = match_colour(generated, original, labels, labels)
+    assert matched[labels == HAIR].mean() > 20
+
+
 def test_without_skin_the_colours_stay() -> None:
     labels = _labels()
     image, other = _painted(labels, (180, 140, 120)), _painted(labels, (90, 60, 50))
@@ -83,6 +113,67 @@ def test_generated_background_takes_the_photographs() -> None:
     beside = (original == SKIN) & ~head  # its edge is soft
     assert beside.sum() > 200
     assert np.abs(crop[beside] - (200, 30, 220)).max() < 6
+
+
+def test_new_hair_stays_where_the_photograph_shows_forehead() -> None:
+    original, generated = _labels(hairline=66), _labels(hairline=100)
+    tone = (180, 140, 120)
+    arguments = (_painted(generated, tone), generated, _painted(original, tone), original)
+    crop, mask = fit_face(*arguments, replacing=Replacing(hair=True))
+    fringe = cv2.erode(((original == SKIN) & (generated == HAIR)).astype(np.uint8), np.ones((5, 5)))
+    assert (mask[fringe > 0] >= 0.5).all()
+    assert np.abs(crop[fringe > 0] - 30).max() < 15
+
+
+def test_where_old_hair_was_the_photographs_background_goes_on() -> None:
+    original, generated = _labels(), _labels()
+    generated[generated == HAIR] = 0
+    generated[:100][original[:100] == HAIR] = 0
+    tone = (180, 140, 120)
+    photo = _painted(original, tone)
+    photo[original == 0] = (60, 90, 200)
+    crop, mask = fit_face(
+        _painted(generated, tone), generated, photo, original, replacing=Replacing(hair=True)
+    )
+    face = cv2.dilate((generated == SKIN).astype(np.uint8), np.ones((9, 9))) > 0
+    bare = (original == HAIR) & ~face & (np.arange(256) > 3)[:, None]
+    rim = cv2.dilate(bare.astype(np.uint8), np.ones((15, 15))) > 0
+    rim &= (original == 0) & (mask < 0.5)
+    assert (mask[bare] >= 0.5).all()
+    assert np.abs(np.median(crop[bare], axis=0) - (60, 90, 200)).max() < 6
+    # Beyond the border the two pictures agree, so that the blend finds no step of tone.
+    assert np.abs(crop[rim] - (60, 90, 200)).max() < 12
+
+
+def test_new_neck_is_continued_over_what_the_generator_dressed() -> None:
+    original = _labels()
+    cv2.rectangle(original, (96, 225), (160, 253), NECK, -1)
+    generated = original.copy()
+    generated[238:][generated[238:] == NECK] = CLASSES.index("cloth")
+    new = _painted(generated, (120, 80, 60))
+    new[generated == NECK] = (120, 80, 60)
+    new[generated == CLASSES.index("cloth")] = (20, 200, 20)
+    crop, mask = fit_face(
+        new,
+        generated,
+        _painted(original, (180, 140, 120)),
+        original,
+        replacing=Replacing(tone=False),
+    )
+    neck = np.s_[244:250, 104:152]
+    assert (mask[neck] >= 0.5).all()
+    assert crop[neck].mean((0, 1))[1] < 110  # 200 where the cloth shows
+
+
+def test_a_new_background_is_the_generated_one() -> None:
+    labels = _labels()
+    tone = (180, 140, 120)
+    photo, new = _painted(labels, tone), _painted(labels, tone)
+    photo[labels == 0], new[labels == 0] = (200, 30, 220), (20, 120, 90)
+    everything = Replacing(hair=True, background=True, whole=True)
+    crop, mask = fit_face(new, labels, photo, labels, replacing=everything)
+    assert (mask >= 0.5).all()
+    assert np.abs(crop[labels == 0] - (20, 120, 90)).mean() < 12
 
 
 def test_copy_of_the_kept_mouth_is_smoothed_away() -> None:

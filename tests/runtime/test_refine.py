@@ -9,11 +9,9 @@ import pytest
 
 from vera.align import crop_matrix, image_to_photo, mask_to_crop, photo_box, rescaled
 from vera.bundle import load_bundle
-from vera.case import open_case
 from vera.compose import ComposeConfig, Replacement, compose
 from vera.errors import BundleError
 from vera.faces import find_faces
-from vera.pipeline import anonymize_case
 from vera.refine import blend_crop, refine
 
 SIZE = 256
@@ -88,25 +86,19 @@ def test_kept_mask_comes_back_from_the_photograph_where_it_was(fakes):
     assert (mask_to_crop(kept, matrix, box, SIZE) != (disc(40) > 0)).mean() < 0.002
 
 
-def outcome(fakes, engines, bundle, keep="mouth"):
-    settings = {"keep": keep, "seed": 3, "faces": "all", "steps": 1, "pixel_limit": 10**8}
-    case = open_case([fakes.draw_photo()], **settings)
-    return anonymize_case(case, engines, bundle, lambda stage, done: None)[0]
-
-
-def test_kept_pixels_stay_when_the_face_is_refined(fakes, fake_engines, fake_bundle):
-    image, report = outcome(fakes, fake_engines, fake_bundle)
+def test_kept_pixels_stay_when_the_face_is_refined(fakes, fake_engines, run):
+    [(image, report)] = run([fakes.draw_photo()], keep="mouth")
     assert image is not None
     assert "refiner" in fake_engines.calls
     assert report.kept.pixels_compared > 0
     assert report.kept.max_difference == 0
 
 
-def test_a_bundle_without_refiner_composes_and_says_so(fakes, fake_engines, fake_bundle):
+def test_a_bundle_without_refiner_composes_and_says_so(fakes, fake_engines, fake_bundle, run):
     engines = {k: v for k, v in fake_bundle.engines.items() if k != "refiner"}
-    refined, _ = outcome(fakes, fake_engines, fake_bundle)
+    [(refined, _)] = run([fakes.draw_photo()])
     fake_engines.calls.clear()
-    image, report = outcome(fakes, fake_engines, replace(fake_bundle, engines=engines))
+    [(image, report)] = run([fakes.draw_photo()], bundle=replace(fake_bundle, engines=engines))
     assert image is not None
     assert "refiner" not in fake_engines.calls
     assert any("refiner" in warning for warning in report.warnings)
@@ -126,26 +118,21 @@ def test_a_bundle_may_lack_the_refiner_but_not_the_parser(bundle_folder):
         load_bundle(bundle_folder)
 
 
-def test_refined_output_is_the_same_for_the_same_seed(fakes, fake_engines, fake_bundle):
-    first, _ = outcome(fakes, fake_engines, fake_bundle)
-    second, _ = outcome(fakes, fake_engines, fake_bundle)
+def test_refined_output_is_the_same_for_the_same_seed(fakes, run):
+    [(first, _)], [(second, _)] = (run([fakes.draw_photo()]) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_second_face_is_blended_into_the_photograph_as_it_is_then(
-    fakes, fake_bundle, monkeypatch
-):
+def test_a_second_face_is_blended_into_the_photograph_as_it_is_then(fakes, run, monkeypatch):
     seen = []
 
     def watched(face, mask, original, kept):
         seen.append(original.copy())
         return blend_crop(face, mask, original, kept)
 
-    monkeypatch.setattr("vera.draw.blend_crop", watched)
+    monkeypatch.setattr("vera.render.blend_crop", watched)
     engines, photo = fakes.Engines(_TWO), fakes.draw_photo(2, _TWO)
-    settings = {"keep": "none", "seed": 3, "faces": "all", "steps": 1, "pixel_limit": 10**8}
-    case = open_case([photo], **settings)
-    anonymize_case(case, engines, fake_bundle, lambda stage, done: None)
+    run([photo], engines=engines)
     patient, bystander = find_faces(photo, engines)[0]
     np.testing.assert_array_equal(seen[0], patient.crop)
     assert not np.array_equal(seen[-1], bystander.crop)  # the patient beside it was replaced

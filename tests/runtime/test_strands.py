@@ -5,7 +5,8 @@ import pytest
 
 from vera.align import Box
 from vera.contract import CLASSES
-from vera.strands import find_strands, strand_share
+from vera.replaced import Replacing
+from vera.strands import find_strands, strand_share, stray_hair
 
 SKIN, HAIR = CLASSES.index("skin"), CLASSES.index("hair")
 WHOLE = Box(0, 0, 256, 256)
@@ -73,3 +74,41 @@ def test_brows_near_the_hairline_are_not_kept(head) -> None:
     labels[brow], image[brow] = CLASSES.index("brow"), 30
     share = strand_share(image, find_strands(image, labels), HERE, WHOLE)
     assert share[brow].max() < 1e-6
+
+
+def test_replaced_hair_leaves_no_strands(head) -> None:
+    assert find_strands(*head, Replacing(hair=True)) is None
+
+
+def test_beside_skin_of_another_tone_only_strands_are_kept(head) -> None:
+    image, labels = head
+    share = strand_share(image, find_strands(image, labels, Replacing(tone=False)), HERE, WHOLE)
+    assert share[86, 128] > 0.5
+    assert share[80:86, 160].max() < 0.05  # the softened line would show the old skin
+
+
+def _before_a_wall(pattern: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A dark head before a light wall, one thin strand away from it."""
+    labels = np.zeros((256, 256), np.uint8)
+    labels[40:200, 80:180] = HAIR
+    noise = np.random.default_rng(0).integers(-pattern, pattern + 1, (256, 256, 1))
+    image = np.clip(200 + noise.repeat(3, 2), 0, 255).astype(np.uint8)
+    image[labels == HAIR] = 30
+    image[60:160, 190:192] = 30
+    return image, labels
+
+
+def test_stray_hair_before_an_even_wall_is_found() -> None:
+    found = stray_hair(*_before_a_wall(pattern=3))
+    assert found[70:150, 190:192].all()
+    assert not found[:, 200:].any()
+
+
+def test_before_a_pattern_nothing_is_taken_for_stray_hair() -> None:
+    assert not stray_hair(*_before_a_wall(pattern=60)).any()
+
+
+def test_without_hair_or_background_there_is_no_stray_hair(head) -> None:
+    image, labels = head
+    assert not stray_hair(image, labels).any()
+    assert not stray_hair(image, np.zeros_like(labels)).any()
