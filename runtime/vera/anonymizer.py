@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.bundle import Bundle, load_bundle
-from vera.case import open_case
+from vera.case import KeepLike, open_case
 from vera.engines import OnnxEngines
+from vera.judge import Judge
 from vera.key import CaseKey
 from vera.photo import PIXEL_LIMIT
 from vera.pipeline import anonymize_case
@@ -19,7 +20,6 @@ from vera.settings import PRESERVABLE, Background, Faces, Frame, Hair, Method, S
 
 Progress = Callable[[str, float], None]
 PhotoLike = Path | str | npt.NDArray[np.uint8]
-KeepLike = str | Path | npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +51,7 @@ class Anonymizer:
         *,
         threads: int | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
+        judges: Sequence[Path | str | Judge] = (),
     ) -> None:
         """Opens a bundle; engines are loaded when they are first used.
 
@@ -58,12 +59,15 @@ class Anonymizer:
             bundle: Folder of a bundle; None takes the one inside the package.
             threads: Threads of each engine; None takes all cores of this process.
             device: ``"cuda"`` needs an ONNX Runtime with CUDA.
+            judges: Recognisers of your own, each of which must also take every output for another
+                person: ONNX files with their cards beside them, or opened ones.
 
         Raises:
             BundleError: The bundle is missing, damaged or of another contract.
             EngineError: The device is not available.
-            UsageError: ``threads`` or ``device`` makes no sense.
+            UsageError: ``threads``, ``device`` or a judge makes no sense.
         """
+        self._judges = tuple(j if isinstance(j, Judge) else Judge(Path(j)) for j in judges)
         self.bundle: Bundle = load_bundle(bundle)
         self._engines = OnnxEngines(self.bundle, threads=threads, device=device)
 
@@ -92,10 +96,10 @@ class Anonymizer:
 
         Args:
             photos: Files, or images uint8 [h, w, 3] RGB. The largest face of each is the person.
-            keep: What stays as photographed: ``"none"``, ``"mouth"``, ``"eyes,brows"``, a polygon,
-                a mask file (Path, or the text of an existing path) or a bool mask [h, w] of the
-                photo's size; docs/regions.md. One value for all photographs, or a list with one for
-                each.
+            keep: What stays as photographed: ``"none"``, ``"mouth"``, ``"eyes,brows"``, a polygon
+                (text, or points [p, 2]), a mask file (Path, or the text of an existing path) or a
+                bool mask [h, w] of the photo's size; docs/regions.md. One value for all
+                photographs, or a list with one for each.
             seed: Seed of all draws, 0 to 2^63 - 1; None takes a new random one. It is in the
                 report.
             key: Draws the new identity in the seed's place: the same one for this patient in every
@@ -139,7 +143,7 @@ class Anonymizer:
         )
         case = open_case(photos, keep=keep, seed=seed, settings=settings, key=key)
         told = progress or _silent
-        done = anonymize_case(case, self._engines, self.bundle, told, distinct_from)
+        done = anonymize_case(case, self._engines, self.bundle, told, distinct_from, self._judges)
         return [Result(outcome.image, outcome.report, outcome.person) for outcome in done]
 
 

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from vera.settings import Settings
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+# A text, a mask file, a mask bool [h, w], or a polygon [p, 2] of x y.
+KeepLike = str | Path | npt.NDArray[np.generic]
 
 SEED_LIMIT = 2**63
 
@@ -26,7 +29,7 @@ class CasePhoto:
 
     Attributes:
         image: uint8 [h, w, 3]; None if refused.
-        regions: Names of the regions to keep, ``("mask",)`` for a mask, empty for none.
+        regions: Names of the regions to keep, ``("mask",)`` or ``("polygon",)``, empty for none.
         keep: The request; a mask already read stands in ``mask``.
         mask: bool [h, w], True where the photograph is kept; None without a mask.
         warnings: Sentences of the reader.
@@ -71,7 +74,7 @@ def new_seed() -> int:
 def open_case(
     photos: Sequence[Path | str | Image],
     *,
-    keep: str | Path | Mask | Sequence[str | Path | Mask],
+    keep: KeepLike | Sequence[KeepLike],
     seed: int | None,
     settings: Settings,
     key: CaseKey | None = None,
@@ -111,9 +114,10 @@ def open_case(
     return Case(tuple(read), seed, settings, key)
 
 
-def _request(keep: str | Path | Mask) -> tuple[Keep, Mask | None]:
+def _request(keep: KeepLike) -> tuple[Keep, Mask | None]:
     if isinstance(keep, np.ndarray):
-        return Keep(), keep
+        polygon = keep.ndim == 2 and keep.shape[1] == 2 and keep.dtype != np.bool_
+        return (Keep.enclosed(keep), None) if polygon else (Keep(), cast(Mask, keep))
     if isinstance(keep, Path):
         return Keep(mask=keep), None
     return Keep.parse(keep), None
@@ -121,7 +125,7 @@ def _request(keep: str | Path | Mask) -> tuple[Keep, Mask | None]:
 
 def _open(photo: Path | str | Image, keep: Keep, mask: Mask | None, pixel_limit: int) -> CasePhoto:
     masked = mask is not None or keep.mask is not None
-    regions = ("mask",) if masked else keep.regions
+    regions = ("mask",) if masked else ("polygon",) if keep.polygons else keep.regions
     try:
         if isinstance(photo, np.ndarray):
             image, warnings = _checked(photo), tuple[str, ...]()
@@ -136,6 +140,8 @@ def _open(photo: Path | str | Image, keep: Keep, mask: Mask | None, pixel_limit:
     try:
         if keep.mask is not None:
             mask = read_mask(keep.mask, image.shape[:2], pixel_limit=pixel_limit)
+        elif keep.polygons:
+            mask = keep.polygon_mask((image.shape[0], image.shape[1]))
         elif mask is not None:
             mask = _checked_mask(mask, image.shape[:2])
     except PhotoError as error:

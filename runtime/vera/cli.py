@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from vera.commands import anonymize, demo, installation
+from vera.commands import anonymize, demo, edit, evaluate, installation, rate, report
 from vera.commands.parsing import FAILED, INTERRUPTED, OK, REFUSED, USAGE, OpenAnonymizer
 from vera.errors import RefusedError, UsageError, VeraError
 from vera.versions import __version__
@@ -60,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     anonymize.add(commands)
     demo.add(commands)
+    edit.add(commands)
+    report.add(commands)
+    evaluate.add(commands)
+    rate.add(commands)
     installation.add_check(commands)
     installation.add_bundle(commands)
     return parser

@@ -1,20 +1,24 @@
 """The gate: what must hold before a photograph may be written.
 
 Every replaced face must be found again in the output and be another person there, measured on the
-finished photograph; every kept pixel must equal the original.
+finished photograph; nothing of the original face may be left; every kept pixel must equal the
+original.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from vera import coverage, judge
 from vera.compose import kept_difference
 from vera.detect import Face, box_iou
 from vera.engines import Engines, Tensor
 from vera.errors import RefusedError
 from vera.faces import embed
-from vera.report import Band, KeptReport
+from vera.judge import Judge
+from vera.report import Band, CoverageReport, JudgeReport, KeptReport
+from vera.strands import find_strands
 from vera.subject import Subject
 
 Image = npt.NDArray[np.uint8]
@@ -39,12 +43,16 @@ class FaceCheck:
         found: Whether a face was found in the output where the original's was.
         embedding: float32 [e] of the output face.
         points: float64 [5, 2] found in the output; the original's if no face was found.
+        coverage: What of the original face is left; None if the distance is too small anyway.
+        judges: What the user's recognisers say; the same holds.
     """
 
     cosine: float
     found: bool
     embedding: Tensor
     points: npt.NDArray[np.float64]
+    coverage: CoverageReport | None = None
+    judges: tuple[JudgeReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +61,11 @@ class Gate:
 
     Attributes:
         threshold: Cosine from which on two faces count as one person, see ``Bundle.gate``.
+        judges: The user's recognisers.
     """
 
     threshold: float
+    judges: tuple[Judge, ...] = ()
 
     @property
     def limit(self) -> float:
@@ -84,6 +94,11 @@ class Gate:
                 "The new face is not found again in the output; use a photograph with a larger or "
                 "more frontal face.",
             )
+        if check.coverage is None or not coverage.covered(check.coverage):
+            return coverage.refusal(check.coverage or CoverageReport(0, 0, 1.0))
+        failed = [report for report in check.judges if not judge.passes(report)]
+        if failed or len(check.judges) != len(self.judges):
+            return judge.refusal(failed[0])
         return None
 
 
@@ -98,6 +113,9 @@ def check_face(
         found: The faces detected in ``output``.
         engines: Runs the embedder.
         gate: What is asked for.
+
+    Raises:
+        EngineError: A judge failed.
     """
     original = subject.face
     embedding = embed(output, original.points, engines)
@@ -107,7 +125,16 @@ def check_face(
     if match is not None:
         points = match.points
         cosines.append(float(embed(output, points, engines) @ original.embedding))
-    return FaceCheck(float(np.max(cosines)), match is not None, embedding, points)
+    check = FaceCheck(float(np.max(cosines)), match is not None, embedding, points)
+    if match is None or not gate.far_enough(check.cosine):
+        return check
+    strands = find_strands(original.crop, original.labels, subject.replacing)
+    reports = [one.check(subject.photo, output, original.points, points) for one in gate.judges]
+    return replace(
+        check,
+        coverage=coverage.check_coverage(subject.photo, output, original, subject.kept, strands),
+        judges=tuple(reports),
+    )
 
 
 def check_kept(original: Image, output: Image, kept: npt.NDArray[np.bool_]) -> KeptReport:

@@ -39,7 +39,9 @@ class InversionConfig:
         regulariser: Weight of the pull towards the mean latent.
         patience: Steps over which the loss must improve for the inversion to go on.
         tolerance: By which share it must improve over them.
-        soft_tie: Weight of the pull of untreated identity parts towards the case's mean.
+        soft_tie: Weight of the pull of untreated identity parts towards the case's mean. On six
+            pairs 0, 0.0001, 0.001, 0.01 gave within-pair cosines (mouth kept, painted over) of
+            0.810, 0.809, 0.815, 0.841 and final losses of 0.922, 0.924, 0.930, 0.943.
     """
 
     steps: int = 40
@@ -48,7 +50,7 @@ class InversionConfig:
     regulariser: float = 0.001
     patience: int = 8
     tolerance: float = 0.01
-    soft_tie: float = 0.001
+    soft_tie: float = 0.01
 
     @classmethod
     def suited(cls, bundle: Bundle, steps: int | None = None) -> "InversionConfig":

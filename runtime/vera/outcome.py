@@ -9,9 +9,12 @@ import numpy.typing as npt
 from vera.bundle import Bundle
 from vera.case import Case, CasePhoto
 from vera.engines import Engines, Tensor
-from vera.faces import embed
+from vera.faces import AlignedFace, embed
 from vera.gate import Gate
-from vera.report import FaceReport, PhotoReport
+from vera.outline import outline
+from vera.readings import change, read_face
+from vera.report import AttributeChange, FaceReport, PhotoReport, SeamReport
+from vera.seam import measure_seam, seam_shows, seam_warning
 from vera.versions import bundle_report, library_versions
 from vera.work import Version, Work
 
@@ -112,7 +115,7 @@ def _filled(
     if version.refusal is not None:
         reason, message = version.refusal.reason, str(version.refusal)
         return replace(report, reason=reason, message=message)
-    faces = _face_reports(version, gate)
+    faces = _face_reports(version, gate, engines)
     cosines, generated = _pair_cosines(version, others, engines)
     portrait = version.portrait
     return replace(
@@ -120,7 +123,11 @@ def _filled(
         verdict="anonymized",
         reason=None,
         message=None,
-        kept=version.kept_report,
+        kept=replace(
+            version.kept_report,
+            face_share=round(version.work.face_share, 4),
+            outline=outline(version.work.kept),
+        ),
         faces=faces,
         pair_cosines=cosines,
         pair_cosines_generated=generated,
@@ -132,7 +139,7 @@ def _filled(
     )
 
 
-def _face_reports(version: Version, gate: Gate) -> tuple[FaceReport, ...]:
+def _face_reports(version: Version, gate: Gate, engines: Engines) -> tuple[FaceReport, ...]:
     reports = []
     for i, (face, drawn) in enumerate(zip(version.work.faces, version.drawn, strict=True)):
         width, height = face.found.box[2:] - face.found.box[:2]
@@ -145,9 +152,26 @@ def _face_reports(version: Version, gate: Gate) -> tuple[FaceReport, ...]:
                 draws=drawn.draws,
                 patient=i == 0,
                 band=gate.band(drawn.check.cosine),
+                judges=tuple(replace(j, cosine=round(j.cosine, 4)) for j in drawn.check.judges),
+                coverage=drawn.check.coverage,
+                seam=_seam(version, face),
+                change=_change(version, face, engines),
             )
         )
     return tuple(reports)
+
+
+def _seam(version: Version, face: AlignedFace) -> SeamReport:
+    before, after = version.work.image, version.output
+    changed = np.zeros(before.shape[:2], np.bool_)
+    difference = face.box.cut(before) != face.box.cut(after)
+    face.box.cut(changed)[...] = difference.any(axis=2)
+    return measure_seam(before, after, changed, face.matrix)
+
+
+def _change(version: Version, face: AlignedFace, engines: Engines) -> AttributeChange:
+    before = read_face(version.work.original, face.points, engines, face.labels)
+    return change(before, read_face(version.output, face.points, engines))
 
 
 def _pair_cosines(
@@ -172,10 +196,11 @@ def _rounded(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _warnings(faces: Sequence[FaceReport]) -> tuple[str, ...]:
+    told = [seam_warning(face.seam) for face in faces if face.seam and seam_shows(face.seam)]
     close = sum(face.band == "close" for face in faces)
-    if not close:
-        return ()
-    return (
-        f"Faces that passed the gate by a narrow margin: {close}; compare them with the original, "
-        "or keep less.",
-    )
+    if close:
+        told.append(
+            f"Faces that passed the gate by a narrow margin: {close}; compare them with the "
+            "original, or keep less."
+        )
+    return tuple(told)

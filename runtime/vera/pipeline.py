@@ -4,12 +4,14 @@ One photograph that must not be written is refused and the others go on; anythin
 the call, and no image comes out of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vera.appearance import Appearance, appearance
+from vera.background import blur_background
+from vera.border import left_beyond
 from vera.bundle import Bundle
 from vera.case import Case, CasePhoto
 from vera.contract import CROP_SIZE
@@ -19,12 +21,14 @@ from vera.engines import Engines, Tensor
 from vera.faces import detector, find_faces
 from vera.gate import Gate, check_face, check_kept
 from vera.inversion import InversionConfig, invert
+from vera.judge import Judge
+from vera.margin import movable, propose_moved, require_guide
 from vera.outcome import Outcome, outcomes
-from vera.proposals import Source, propose
-from vera.redraw import IDENTITY_PARTS
-from vera.regions import kept_from_file, kept_mask
-from vera.replaced import require_face
+from vera.preparation import framed, settle_kept
+from vera.proposals import Proposal, Source, parts_of, propose
+from vera.replaced import Replacing, require_face
 from vera.stopwatch import Stopwatch
+from vera.subject import Subject
 from vera.work import Version, Work, refusing
 
 Progress = Callable[[str, float], None]
@@ -51,6 +55,7 @@ def anonymize_case(
     bundle: Bundle,
     progress: Progress,
     people: Tensor | None = None,
+    judges: Sequence[Judge] = (),
 ) -> list[Outcome]:
     """Anonymises a case.
 
@@ -60,6 +65,7 @@ def anonymize_case(
         bundle: Calibration, weights of the loss and the synthetic people.
         progress: Called with a stage and the done fraction of the case.
         people: float32 [m, e], new people of other cases, none of whom may come out.
+        judges: The user's recognisers.
 
     Returns:
         Per variant and photograph its outcome, all photographs of the first variant first.
@@ -68,7 +74,9 @@ def anonymize_case(
         EngineError: An engine failed.
         BundleError: The bank of synthetic people is damaged.
     """
-    gate = Gate(bundle.gate.cosine_threshold)
+    gate = Gate(bundle.gate.cosine_threshold, tuple(judges))
+    if case.settings.method == "margin":
+        require_guide(bundle)
     works = [_start(i, photo) for i, photo in enumerate(case.photos)]
     readable = [work for work in works if work is not None]
     for i, work in enumerate(readable):
@@ -96,7 +104,7 @@ def anonymize_case(
 def _start(number: int, photo: CasePhoto) -> Work | None:
     if photo.image is None:
         return None
-    return Work(number, photo, photo.image, np.zeros(photo.image.shape[:2], np.bool_))
+    return Work(number, photo, photo.image, photo.image, np.zeros(photo.image.shape[:2], np.bool_))
 
 
 def _find(work: Work, case: Case, engines: Engines) -> None:
@@ -108,15 +116,18 @@ def _find(work: Work, case: Case, engines: Engines) -> None:
         if case.settings.faces == "largest" and len(work.faces) > 1:
             work.warnings.append(f"Smaller faces left as they are: {len(work.faces) - 1}.")
             work.faces = work.faces[:1]
-        patient, photo = work.faces[0], work.photo
-        if photo.mask is not None:
-            part = kept_from_file(photo.mask, patient.shares, patient.matrix, patient.box)
-        else:
-            part = kept_mask(patient.shares, photo.keep, patient.matrix, patient.box)
-        patient.box.cut(work.kept)[...] = part
-        if photo.mask is not None:
-            work.kept |= photo.mask  # beyond the patient's crop, too: bystanders must not touch it
-        require_face(patient.labels)  # a face that is unclear refuses here, alone
+        require_face(work.faces[0].labels)  # a face that is unclear refuses here, alone
+        mask = work.photo.mask
+        if case.settings.frame == "crop":
+            mask = framed(work, mask, engines)
+        settle_kept(work, mask, case.settings)
+        work.replacing = Replacing.of(case.settings)
+        if case.settings.background == "blur":
+            work.image = blur_background(work.image, work.faces, work.kept)
+        shape = work.image.shape
+        for face in work.faces:
+            told = left_beyond(face.labels, work.replacing, face.matrix, shape)
+            work.warnings += [text for text in told if text not in work.warnings]
 
 
 def _invert_patients(
@@ -178,16 +189,8 @@ def _replace_patients(
     source = Source(own if case.key else (case.seed, *own), case.key)
     watch = Stopwatch()
     with refusing(*versions), watch.stage("draw"):
-        proposals = propose(
-            patients.latents,
-            patients.wanted,
-            [work.photo.keep.classes for work in patients.works],
-            bundle.identities,
-            source,
-            case.settings,
-            IDENTITY_PARTS,
-        )
         subjects = [work.subject() for work in patients.works]
+        proposals = _proposals(subjects, patients, case, engines, bundle, source)
         grain = (case.seed, *own)
         person = draw_faces(subjects, proposals, grain, engines, bundle, gate, wish)
         name = case.key.name_of(person.identity.tobytes()) if case.key else None
@@ -197,6 +200,24 @@ def _replace_patients(
     for version in versions:
         version.watch.milliseconds.update(watch.milliseconds)
     return versions
+
+
+def _proposals(
+    subjects: list[Subject],
+    patients: _Patients,
+    case: Case,
+    engines: Engines,
+    bundle: Bundle,
+    source: Source,
+) -> Iterator[Proposal]:
+    """People to try, by the method asked for."""
+    if case.settings.method == "margin":
+        parts = parts_of(case.settings)
+        moved = movable(subjects, patients.latents, parts, case.settings)
+        return propose_moved(moved, bundle, engines, source.words)
+    kept = [subject.kept_classes for subject in subjects]
+    settings, bank = case.settings, bundle.identities
+    return propose(patients.latents, patients.wanted, kept, bank, source, settings)
 
 
 def _replace_bystanders(
@@ -222,7 +243,6 @@ def _replace_bystanders(
                 bundle.identities,
                 Source(seed),
                 case.settings,
-                IDENTITY_PARTS,
             )
             subject = work.subject(i, version.output)
             person = draw_faces([subject], proposals, seed, engines, bundle, gate)
@@ -236,7 +256,7 @@ def _final_gate(version: Version, engines: Engines, gate: Gate) -> None:
     if version.refusal is not None:
         return
     with version.watch.stage("gate"):
-        version.kept_report = check_kept(work.image, version.output, work.kept)
+        version.kept_report = check_kept(work.original, version.output, work.kept)
         if len(work.faces) == 1:
             return
         found = detect(detector(engines), version.output)

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 
 from vera.appearance import TRAITS, Appearance
 from vera.bundle import Identities
+from vera.contract import CLASSES
 from vera.engines import Tensor
 from vera.key import CaseKey
-from vera.redraw import draw_identity, draw_keyed_identity, redraw, replaced_rows
+from vera.redraw import (
+    IDENTITY_PARTS,
+    draw_identity,
+    draw_keyed_identity,
+    redraw,
+    replaced_rows,
+)
 from vera.settings import Settings
 
 # How many synthetic people are tried before a photograph is refused; most fail in the crop already,
@@ -54,6 +61,16 @@ def traits_of(settings: Settings) -> tuple[str, ...]:
     return tuple(trait for trait in TRAITS if trait not in freed)
 
 
+def parts_of(settings: Settings) -> tuple[int, ...]:
+    """Classes whose codes a new person brings along."""
+    more = ["hair"] * (settings.hair == "regenerate")
+    if settings.background == "regenerate":
+        more += ["background", "neck", "cloth"]
+    elif "skin-tone" not in settings.preserve:
+        more += ["neck"]
+    return (*IDENTITY_PARTS, *(CLASSES.index(name) for name in more))
+
+
 def codes_of(settings: Settings) -> tuple[str, ...]:
     """High-level codes that a new person brings along."""
     freed = {"expression", "age"} - set(settings.preserve)
@@ -67,7 +84,6 @@ def propose(
     bank: Identities,
     source: Source,
     settings: Settings,
-    parts: Sequence[int],
 ) -> Iterator[Proposal]:
     """People drawn from the bank.
 
@@ -77,10 +93,10 @@ def propose(
         kept: Kept classes of each photograph.
         bank: The synthetic people.
         source: Of the randomness.
-        settings: What is preserved.
-        parts: Classes whose codes are replaced.
+        settings: What is preserved and what is replaced.
     """
     draw = draw_identity if source.key is None else draw_keyed_identity
+    parts = parts_of(settings)
     rows = tuple(replaced_rows((), parts))
     for number in range(DRAWS):
         identity = draw(bank, wanted, source.words, number, None, traits_of(settings))

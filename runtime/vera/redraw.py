@@ -22,6 +22,8 @@ IDENTITY_PARTS = tuple(
     contract.CLASSES.index(name) for name in ("skin", "eye", "brow", "mouth", "nose", "ear")
 )
 
+_NECK, _CLOTH = contract.CLASSES.index("neck"), contract.CLASSES.index("cloth")
+
 # Of a keyed draw: misfit that is as likely to be overcome as a factor e in probability.
 _KEYED_TEMPERATURE = 1.0
 
@@ -126,7 +128,10 @@ def replaced_rows(
         codes: High-level codes that are replaced.
     """
     taken = [part for part in parts if part not in kept]
-    rows = [row for part in taken for row in (contract.shape_row(part), contract.texture_row(part))]
+    # A neck that only has to follow the new skin keeps its shape: that fits the pose and the cloth.
+    whole = [part for part in taken if part != _NECK or _CLOTH in taken]
+    rows = [row for part in whole for row in (contract.shape_row(part), contract.texture_row(part))]
+    rows += [contract.texture_row(part) for part in taken if part not in whole]
     return rows + [contract.high_level_row(name) for name in contract.HIGH_LEVEL if name in codes]
 
 

@@ -8,13 +8,14 @@ import numpy.typing as npt
 
 from vera import contract
 from vera.align import mask_to_crop, to_image, warp_to_crop
+from vera.border import border_share
 from vera.compose import Replacement, compose
 from vera.detail import add_detail, split
 from vera.engines import Engines, Tensor
 from vera.faces import AlignedFace, embed
 from vera.fit import fit_face
 from vera.labels import probabilities, to_labels
-from vera.refine import blend_crop, refine
+from vera.refine import blend_crop, refine, refined_area
 from vera.strands import Strands, find_strands
 from vera.subject import Subject
 
@@ -29,12 +30,14 @@ class Scene:
         kept: bool [box h, box w], True: the photograph stays.
         kept_in_crop: bool [256, 256], the same in the crop.
         strands: Hair in front of the face.
+        share: float32 [256, 256], how much of the new picture is shown; None for all of it.
         now: uint8 [256, 256, 3], the photograph in the crop; None without a refiner.
     """
 
     kept: npt.NDArray[np.bool_]
     kept_in_crop: npt.NDArray[np.bool_]
     strands: Strands | None
+    share: Tensor | None
     now: Image | None
 
 
@@ -46,11 +49,13 @@ class Rendered:
         crop: float32 [256, 256, 3], 0..255.
         mask: float32 [256, 256], one half and above: take the generated face.
         finer: float32 [s, s, 3], the crop of a generator with larger pictures; else None.
+        labels: uint8 [256, 256], the generated part map.
     """
 
     crop: Tensor
     mask: Tensor
     finer: Tensor | None
+    labels: npt.NDArray[np.uint8]
 
 
 def scene_of(subject: Subject, *, refined: bool) -> Scene:
@@ -58,10 +63,11 @@ def scene_of(subject: Subject, *, refined: bool) -> Scene:
     face, size = subject.face, contract.CROP_SIZE
     kept = face.box.cut(subject.kept)
     in_crop = mask_to_crop(kept, face.matrix, face.box, size)
-    strands = find_strands(face.crop, face.labels)
+    strands = find_strands(face.crop, face.labels, subject.replacing)
+    share = border_share(face.labels, subject.replacing, face.matrix, subject.photo.shape)
     # The photograph as it is now: of a face replaced before this one nothing may come back.
     now = warp_to_crop(subject.photo, face.matrix, size) if refined else None
-    return Scene(kept, in_crop, strands, now)
+    return Scene(kept, in_crop, strands, share, now)
 
 
 def render(latents: Tensor, subjects: Sequence[Subject], engines: Engines) -> list[Rendered]:
@@ -73,11 +79,12 @@ def render(latents: Tensor, subjects: Sequence[Subject], engines: Engines) -> li
         labels = to_labels(probabilities(outputs["segmentation"]))
         face = subject.face
         bands = split(to_image(outputs["image"]))
-        fitted, mask = fit_face(bands.crop, labels, face.crop, face.labels, subject.kept_classes)
+        kept, replacing = subject.kept_classes, subject.replacing
+        fitted, mask = fit_face(bands.crop, labels, face.crop, face.labels, kept, replacing)
         finer = None
         if bands.detail is not None:
-            finer = add_detail(fitted, bands.detail, labels, subject.kept_classes)
-        rendered.append(Rendered(fitted, mask, finer))
+            finer = add_detail(fitted, bands.detail, labels, kept, replacing)
+        rendered.append(Rendered(fitted, mask, finer, labels))
     return rendered
 
 
@@ -101,7 +108,10 @@ def place(
         crop = rendered.finer
     elif scene.now is not None:
         blended, generated = blend_crop(crop, rendered.mask, scene.now, scene.kept_in_crop)
-        crop = refine(blended, generated, engines).astype(np.float32)
-    replacement = Replacement(crop, rendered.mask, face.matrix, face.box, scene.kept, scene.strands)
+        area = refined_area(generated, face.labels, rendered.labels, subject.replacing)
+        crop = refine(blended, area, engines).astype(np.float32)
+    replacement = Replacement(
+        crop, rendered.mask, face.matrix, face.box, scene.kept, scene.strands, scene.share
+    )
     grain = int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])
     return compose(subject.photo, replacement, seed=grain)

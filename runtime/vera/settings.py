@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from vera.errors import UsageError
+from vera.keep_margin import Margin
 from vera.photo import PIXEL_LIMIT
 
 Faces = Literal["all", "largest"]
@@ -31,15 +32,15 @@ class Settings:
         pixel_limit: Largest number of pixels of a photograph.
         frame: ``"photo"`` gives the photograph with the face replaced in place, ``"crop"`` the
             aligned square of the face alone.
-        background: Of the aligned square with ``frame="crop"``, or of all of the photograph that is
-            no person with ``"blur"``.
+        background: ``"blur"`` makes everything that is no person unreadable; ``"regenerate"`` draws
+            a new one, with ``frame="crop"`` only.
         hair: Kept as photographed, or regenerated with the face.
         preserve: Out of :data:`PRESERVABLE`; the new person may differ in what is left out.
         keep_margin: By how much the kept region is grown: ``"3px"`` of the photograph, or
             ``"1.5mm"`` on the scale of a pupil distance of 63 mm. None takes the built-in margin.
         variants: How many new identities each case gets.
-        separation: Largest cosine between two variants, and between two cases of a job that asks
-            for distinct identities; None takes the gate's threshold.
+        separation: Largest cosine between two variants of a photograph (None: 0.7), and between
+            the new people of two cases that must be distinct (None: 0.95).
         method: ``"draw"`` draws a synthetic person; ``"margin"`` moves the nearest synthetic person
             by optimisation until it is far enough from the original (FALCO, arXiv 2303.11296).
 
@@ -66,6 +67,13 @@ class Settings:
             if value not in get_args(choices):
                 allowed = " or ".join(map(repr, get_args(choices)))
                 raise UsageError(f"{name} must be {allowed}, got {value!r}; choose one of them.")
+        if self.background == "regenerate" and self.frame != "crop":
+            raise UsageError(
+                "background 'regenerate' needs frame 'crop', since a photograph goes on beyond the "
+                "generated square; choose frame 'crop' or background 'blur'."
+            )
+        if self.keep_margin is not None:
+            Margin.parse(self.keep_margin)
         if self.steps is not None and self.steps < 0:
             raise UsageError(
                 f"steps must be 0 or more, got {self.steps}; leave it out for the tuned default."
@@ -83,7 +91,7 @@ class Settings:
         if self.separation is not None and not -1 < self.separation < 1:
             raise UsageError(
                 f"separation is a cosine between -1 and 1, got {self.separation}; leave it out for "
-                "the gate's threshold."
+                "the default."
             )
 
     def options(self) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.faces import AlignedFace
+from vera.replaced import IN_PLACE, Replacing
 
 Image = npt.NDArray[np.uint8]
 
@@ -19,9 +20,11 @@ class Subject:
         face: The face as it was.
         kept: bool [h, w], True: the photograph stays.
         kept_classes: The classes whose codes stay, too.
+        replacing: What the generated picture takes over.
     """
 
     photo: Image
     face: AlignedFace
     kept: npt.NDArray[np.bool_]
     kept_classes: tuple[int, ...] = ()
+    replacing: Replacing = IN_PLACE

@@ -12,6 +12,7 @@ from vera.draw import Drawn
 from vera.engines import Tensor
 from vera.errors import RefusedError
 from vera.faces import AlignedFace
+from vera.replaced import IN_PLACE, Replacing
 from vera.report import InversionReport, KeptReport
 from vera.stopwatch import Stopwatch
 from vera.subject import Subject
@@ -27,9 +28,11 @@ class Work:
         number: Its place in the case, from 0.
         photo: As it was read.
         image: uint8 [h, w, 3], the photograph, or what is made of it before a face is replaced.
+        original: The same before its background was blurred: what is kept must equal this.
         kept: bool [h, w], True: the photograph stays.
         refusal: Why there will be no output, in any variant.
         faces: Those to replace.
+        replacing: What the generated picture takes over.
         face_share: Share of the patient's face that is kept.
         bystanders: Inverted latents [1, 32, d] of each further face.
         inversion: Of the patient.
@@ -40,9 +43,11 @@ class Work:
     number: int
     photo: CasePhoto
     image: Image
+    original: Image
     kept: npt.NDArray[np.bool_]
     refusal: RefusedError | None = None
     faces: list[AlignedFace] = field(default_factory=list)
+    replacing: Replacing = IN_PLACE
     face_share: float = 0.0
     bystanders: list[Tensor] = field(default_factory=list)
     inversion: InversionReport | None = None
@@ -53,7 +58,7 @@ class Work:
         """A face of the photograph; ``photo`` is the photograph as it is now."""
         now = self.image if photo is None else photo
         classes = self.photo.keep.classes if face == 0 else ()
-        return Subject(now, self.faces[face], self.kept, classes)
+        return Subject(now, self.faces[face], self.kept, classes, self.replacing)
 
 
 @dataclass(slots=True, eq=False)

@@ -191,6 +191,26 @@ class FakeEngines:
         look = self._look @ (small - small.mean((0, 1))).reshape(-1)
         return {"embedding": (look / max(np.linalg.norm(look), 1e-6))[None]}
 
+    def _guide(self, image, embedding, **wanted):
+        """The embedder's look at one aligned picture, and its brightness for an attribute."""
+        small = image[0, :, 91:175, 86:170].reshape(3, 6, 14, 6, 14).mean((2, 4))
+        centred = (small - small.mean((1, 2), keepdims=True)).transpose(1, 2, 0)
+        look = self._look @ centred.reshape(-1)
+        length = max(np.linalg.norm(look), 1e-6)
+        cosine = look @ embedding[0] / length
+        back = self._look.T @ (embedding[0] / length - cosine * look / length**2)
+        back = back.reshape(6, 6, 3).transpose(2, 0, 1) / 14**2
+        grad = np.zeros_like(image)
+        back = np.repeat(np.repeat(back - back.mean((1, 2), keepdims=True), 14, 1), 14, 2)
+        grad[0, :, 91:175, 86:170] = back
+        light = image.mean()
+        return {
+            "cosine": np.array([cosine], np.float32),
+            "grad_cosine": grad,
+            "attribute_loss": np.array([light**2], np.float32),
+            "grad_attributes": np.full_like(image, 2 * light / image.size),
+        }
+
     def _encoder(self, crop, labels):
         latent = np.full((len(crop), contract.LATENT_ROWS, contract.LATENT_WIDTH), 0.1, np.float32)
         latent[:, :2] += crop.mean()
