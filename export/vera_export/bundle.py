@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -17,6 +17,10 @@ from vera.bundle import IDENTITIES, MANIFEST, layout_entries, load_bundle
 from vera.errors import VeraError
 from vera_export import parity
 from vera_export.layout import layout_of
+from vera_export.models.attributes import Attributes
+from vera_export.models.embedder import Embedder
+from vera_export.models.guide import Guide, fitting
+from vera_export.parity_guide import check_guide
 from vera_export.registry import load_networks
 from vera_export.storage import halve, round_weights, share
 from vera_export.to_onnx import (
@@ -25,6 +29,7 @@ from vera_export.to_onnx import (
     generator_function,
     generator_to_onnx,
     gradient_pair,
+    guide_to_onnx,
     module_to_onnx,
     perceptual_to_onnx,
 )
@@ -146,6 +151,9 @@ def export_networks(networks: dict[str, nn.Module]) -> Exported:
     for name in ("detector", "parser", "embedder", "attributes", "encoder", "refiner"):
         if name in networks:
             models[name] = module_to_onnx(networks[name], specs[name])
+    guide = bundle_guide(networks)
+    if guide is not None:
+        models["guide"] = guide_to_onnx(guide, bundle_layout(networks))
     for model in models.values():
         halve(model)
     return Exported(models, pair)
@@ -178,7 +186,19 @@ def check_bundle(
         "trace": parity.check_trace(pair.split, rewritten, batches, layout),
         "engine": parity.check_backward(ahead, behind, pair.split, batches, layout),
     }
+    guide, file = bundle_guide(networks), folder / "guide.onnx"
+    if guide is not None and file.is_file():  # bundles of before have none
+        figures["guide"] = check_guide(parity.session(str(file)), guide, specs["guide"], batches)
     return figures
+
+
+def bundle_guide(networks: Mapping[str, nn.Module]) -> Guide | None:
+    """The guide of these networks; None if one of them has no gradient."""
+    embedder, attributes = networks["embedder"], networks["attributes"]
+    side = bundle_layout(networks).image
+    if not fitting(embedder, attributes, side):
+        return None
+    return Guide(cast(Embedder, embedder), cast(Attributes, attributes), side).eval()
 
 
 def bundle_layout(networks: Mapping[str, nn.Module]) -> contract.Layout:

@@ -146,3 +146,57 @@ class Peak(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         result: Tensor = nodes.peak_gradient(grad, *ctx.saved_tensors)
         return result
+
+
+class Stride(torch.autograd.Function):
+    """Convolution of stride 2 with one pixel of padding and a kernel of 3 or 4.
+
+    Its gradient is a convolution, too: output pixel ``o`` reads inputs ``2 o - 1 + k``, so of the
+    gradient the pixels ``2 i`` and ``2 i + 1`` of each axis are made from outputs ``i - 1`` to
+    ``i + 1``, each by taps of its own; depth to space puts them side by side.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, taps: Tensor) -> Tensor:
+        ctx.constants = weight, taps
+        return nn.functional.conv2d(x, weight, bias, stride=2, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, taps = ctx.constants
+        o, c = weight.shape[:2]
+        padded = nodes.product(nodes.product(taps, weight), taps.T)  # [o, c, 6, 6]
+        phases = padded.reshape(o, c, 3, 2, 3, 2).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
+        phases = phases.reshape(4 * c, o, 3, 3)
+        found: Tensor = nodes.shuffle(nn.functional.conv2d(grad, phases, padding=1))
+        return found, None, None, None
+
+
+class Repeat(torch.autograd.Function):
+    """Every pixel as a 2 x 2 square; its gradient is the sum over the square."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        result: Tensor = nodes.repeat(x)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        result: Tensor = nodes.pool(grad) * 4
+        return result
+
+
+class Huber(torch.autograd.Function):
+    """``x^2 / 2`` up to 1, ``|x| - 1/2`` beyond; its gradient is x, cut off at 1."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        cut = x.clamp(-1, 1)
+        ctx.save_for_backward(cut)
+        return cut * (x - cut * 0.5)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (cut,) = ctx.saved_tensors
+        result: Tensor = grad * cut
+        return result

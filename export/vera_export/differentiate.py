@@ -94,10 +94,14 @@ def differentiate(function: Function, x: Tensor) -> Split:
     return _split(first, second)
 
 
-def trace_forward(function: Function, x: Tensor) -> fx.GraphModule:
-    """Graph of ``function`` alone; arguments and errors as in :func:`differentiate`."""
+def trace_forward(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> fx.GraphModule:
+    """Graph of ``function`` alone; its inputs, and errors, are as in :func:`differentiate`."""
+
+    def arguments(example: Tensor) -> list[Tensor]:
+        return [example, *(t.new_empty(len(example), *t.shape[1:]) for t in inputs[1:])]
+
     with torch.no_grad():
-        first, second = (_trace(function, x, batch) for batch in _BATCHES)
+        first, second = (_trace(function, inputs[0], batch, arguments) for batch in _BATCHES)
     _free_batch(first, second)
     return first
 
@@ -106,7 +110,7 @@ def _trace(
     function: Callable[..., tuple[Tensor, ...]],
     x: Tensor,
     batch: int,
-    arguments: Callable[[Tensor], list[Tensor]] = lambda example: [example],
+    arguments: Callable[[Tensor], list[Tensor]],
 ) -> fx.GraphModule:
     """Graph of ``function`` for a batch of inputs like ``x``; ``arguments`` makes the rest of them.
 

@@ -254,6 +254,17 @@ def _rsqrt(g: _Graph, node: fx.Node, args: list[Any]) -> str:
     return g.add("Reciprocal", g.add("Sqrt", args[0]), name=node.name)
 
 
+@_rule("aten.clamp")
+def _clamp(g: _Graph, node: fx.Node, args: list[Any]) -> str:
+    return g.add("Clip", args[0], *map(g.constant, args[1:]), name=node.name)
+
+
+@_rule("aten.full_like")
+def _full(g: _Graph, node: fx.Node, args: list[Any]) -> str:
+    # One element: what reads it broadcasts.
+    return g.constant(np.full([1] * len(node.meta["tensor_meta"].shape), args[1]))
+
+
 @_rule("aten._softmax")
 def _softmax(g: _Graph, node: fx.Node, args: list[Any]) -> str:
     return g.add("Softmax", args[0], name=node.name, axis=args[1])
@@ -273,7 +284,8 @@ def _cat(g: _Graph, node: fx.Node, args: list[Any]) -> str:
 @_rule("aten.split_with_sizes")
 def _split(g: _Graph, node: fx.Node, args: list[Any]) -> str:
     sizes = g.constant(args[1], np.int64)
-    return g.add("Split", args[0], sizes, name=node.name, outputs=len(args[1]), axis=args[2])
+    axis = args[2] if len(args) > 2 else 0
+    return g.add("Split", args[0], sizes, name=node.name, outputs=len(args[1]), axis=axis)
 
 
 @_rule("aten.leaky_relu")

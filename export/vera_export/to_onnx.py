@@ -17,11 +17,13 @@ from vera_export.differentiate import Function, Split, differentiate, trace_forw
 from vera_export.emit import OPSET, emit
 from vera_export.layout import layout_of
 from vera_export.models.generator import Generator
+from vera_export.models.guide import Guide
 from vera_export.models.onnx_network import OnnxNetwork
 from vera_export.models.perceptual import Perceptual
 from vera_export.models.public_generator import PublicGenerator
 from vera_export.models.vgg import Vgg
 from vera_export.rewrites import FoldedGenerator, FoldedPerceptual
+from vera_export.rewrites_guide import FoldedGuide, guide_function
 from vera_export.rewrites_public import FoldedPublicGenerator, FoldedVgg
 
 if TYPE_CHECKING:
@@ -131,6 +133,14 @@ def perceptual_to_onnx(
     """The feature engine: crop -> feature maps."""
     spec = contract.engines(layout or layout_of(perceptual))["perceptual"]
     graph = trace_forward(folded(perceptual), example_inputs(spec, 1)[0])
+    return emit(graph, _shapes(spec.inputs), _shapes(spec.outputs))
+
+
+def guide_to_onnx(guide: Guide, layout: contract.Layout | None = None) -> "onnx.ModelProto":
+    """The guide: picture and what is wanted of it -> likeness and misfit with their gradients."""
+    spec = contract.engines(layout or contract.DEFAULT)["guide"]
+    frozen = FoldedGuide(guide.requires_grad_(False)).eval()
+    graph = trace_forward(guide_function(frozen), *example_inputs(spec, 1))
     return emit(graph, _shapes(spec.inputs), _shapes(spec.outputs))
 
 

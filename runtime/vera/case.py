@@ -93,6 +93,11 @@ def open_case(
         )
     if key is not None and seed is not None:
         raise UsageError("A case key and a seed both decide the new identity; give one of them.")
+    if key is not None and settings.method == "margin":
+        raise UsageError(
+            "method 'margin' moves people by the photographs, so a case key would not give the same "
+            "one again; use method 'draw' or leave the key out."
+        )
     if seed is None:
         seed = 0 if key is not None else new_seed()
     if not 0 <= seed < SEED_LIMIT:

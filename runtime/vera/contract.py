@@ -188,6 +188,7 @@ def engines(layout: Layout = DEFAULT) -> dict[str, EngineSpec]:
         ATTRIBUTES,
         *_inversion(layout),
         REFINER,
+        _guide(layout),
     )
     return {spec.name: spec for spec in specs}
 
@@ -229,9 +230,31 @@ def _inversion(layout: Layout) -> tuple[EngineSpec, ...]:
     )
 
 
-# Engines that a bundle may lack. Without an encoder the inversion starts at the mean latent, and
-# without a refiner the generated face is composed as it is.
-OPTIONAL = frozenset({"encoder", "refiner"})
+def _guide(layout: Layout) -> EngineSpec:
+    """Likeness and attributes of a picture, each with its gradient, for ``vera.margin``."""
+    side = layout.image
+    image = _f32("image", None, 3, side, side)  # RGB in [-1, 1], on the FFHQ template
+    targets = [t for t in ATTRIBUTES.outputs if t.name in GUIDED]  # what the picture should show
+    return EngineSpec(
+        "guide",
+        (image, _f32("embedding", None, layout.embedding), *targets),  # the original's, unit length
+        (
+            _f32("cosine", None),  # of the embeddings of picture and original
+            _f32("grad_cosine", *image.shape),
+            _f32("attribute_loss", None),  # 0: as wanted; 1/2: each off by its GUIDED unit
+            _f32("grad_attributes", *image.shape),
+        ),
+        Tolerance(1e-4, 1e-4, "values as any fp32 engine; gradients: vera_export.parity_guide"),
+    )
+
+
+# Attributes that the guide preserves, and the difference of each that counts as one.
+GUIDED = {"pose": 10.0, "expression": 0.25, "mouth_open": 0.1, "age": 10.0}
+
+# Engines that a bundle may lack. Without an encoder the inversion starts at the mean latent,
+# without a refiner the generated face is composed as it is, and without a guide people can only be
+# drawn.
+OPTIONAL = frozenset({"encoder", "refiner", "guide"})
 
 ENGINES = engines()
 PARSER = ENGINES["parser"]

@@ -88,7 +88,8 @@ def test_veras_own_generator_is_not_loaded_without_its_encoder(
 
 
 def test_registry_and_contract_name_the_same_networks() -> None:
-    assert set(NETWORKS) | {"generator_forward", "generator_backward"} == set(contract.ENGINES)
+    made_of_them = {"generator_forward", "generator_backward", "guide"}
+    assert set(NETWORKS) | made_of_them == set(contract.ENGINES)
 
 
 def test_random_networks_leave_the_global_generator_alone() -> None:

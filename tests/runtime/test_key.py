@@ -97,3 +97,8 @@ def test_report_names_the_identity_and_tells_neither_seed_nor_case(run, fakes):
 def test_seed_beside_a_key_is_refused(run, fakes):
     with pytest.raises(UsageError, match="both decide"):
         run([fakes.draw_photo()], key=CaseKey(_SECRET, "A-17"), seed=3)
+
+
+def test_key_with_moved_people_is_refused(run, fakes):
+    with pytest.raises(UsageError, match="would not give the same"):
+        run([fakes.draw_photo()], key=CaseKey(_SECRET, "A-17"), method="margin")

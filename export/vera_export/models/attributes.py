@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vera import contract
-from vera_export.models.convolution import ConvNorm, Residual, read_weights
+from vera_export.models.convolution import ConvNorm, Residual, read_weights, single
 
 POINTS = 5
 STRIDE = 4  # input pixels per heatmap cell
 CELLS = contract.ATTRIBUTES_SIZE // STRIDE
-_COUNTS = (3, len(contract.EXPRESSIONS), 1, 1, 1)  # pose, expression, mouth_open, age, female
+COUNTS = (3, len(contract.EXPRESSIONS), 1, 1, 1)  # pose, expression, mouth_open, age, female
 _DEGREES = 20.0  # the heads work on values of about unit size
 _YEARS, _MEAN_AGE = 12.0, 35.0
 
@@ -71,7 +71,7 @@ class Attributes(nn.Module):
         self.merge = nn.ModuleList([ConvNorm(c, c, norm=norm), ConvNorm(b, b, norm=norm)])
         self.heat = nn.Conv2d(b, POINTS, 3, padding=1)
         self.hidden = nn.Linear(d + POINTS * b, d)
-        self.heads = nn.Linear(d, sum(_COUNTS))
+        self.heads = nn.Linear(d, sum(COUNTS))
         cells = torch.arange(CELLS, dtype=torch.float32) * STRIDE + (STRIDE - 1) / 2
         y, x = torch.meshgrid(cells, cells, indexing="ij")
         self.register_buffer("grid", torch.stack([x, y], -1).reshape(-1, 2), persistent=False)
@@ -84,10 +84,10 @@ class Attributes(nn.Module):
         x = coarse
         for lateral, merge, skip in zip(self.lateral, self.merge, (middle, fine), strict=True):
             x = merge(functional.interpolate(lateral(x), scale_factor=2.0, mode="nearest") + skip)
-        heat = self.heat(x).float().flatten(2)
+        heat = single(self.heat(x)).flatten(2)
         # What the map shows at each point: an expression is read at the mouth, wherever that is.
-        looked_at = torch.softmax(heat.detach(), 2) @ x.float().flatten(2).transpose(1, 2)
-        seen = torch.cat([coarse.float().mean((2, 3)), looked_at.flatten(1)], 1)
+        looked_at = torch.softmax(heat.detach(), 2) @ single(x).flatten(2).transpose(1, 2)
+        seen = torch.cat([single(coarse).mean((2, 3)), looked_at.flatten(1)], 1)
         return heat, torch.relu(self.hidden(seen))
 
     def raw(self, face: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -97,7 +97,7 @@ class Attributes(nn.Module):
         logit of the female score.
         """
         heat, features = self.described(face)
-        return heat, self.heads(features).float().split(_COUNTS, 1)
+        return heat, single(self.heads(features)).split(COUNTS, 1)
 
     def points(self, heat: Tensor) -> Tensor:
         """Heatmap logits [n, 5, 1024] to points [n, 5, 2] x y in input pixels."""
@@ -105,15 +105,20 @@ class Attributes(nn.Module):
 
     def forward(self, face: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """pose, expression, mouth_open, age, female, points: see contract.ATTRIBUTES."""
-        heat, (pose, expression, mouth, age, female) = self.raw(face)
-        return (
-            pose * _DEGREES,
-            torch.softmax(expression, 1),
-            mouth,
-            age * _YEARS + _MEAN_AGE,
-            torch.sigmoid(female),
-            self.points(heat),
-        )
+        heat, values = self.raw(face)
+        return *ranged(values), self.points(heat)
+
+
+def ranged(values: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The head's values, see ``Attributes.raw``, in the units of the contract."""
+    pose, expression, mouth, age, female = values
+    return (
+        pose * _DEGREES,
+        torch.softmax(expression, 1),
+        mouth,
+        age * _YEARS + _MEAN_AGE,
+        torch.sigmoid(female),
+    )
 
 
 def scaled_targets(pose: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,6 +62,11 @@ class Residual(nn.Module):
         return torch.relu(x + self.second(self.first(x)))
 
 
+def single(x: Tensor) -> Tensor:
+    """Half precision, of a training in mixed precision, to float32; others as they are."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def fold(model: nn.Module) -> nn.Module:
     """Fold every batch norm of ``model`` into its convolution, in place; puts it in eval mode."""
     model.eval()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vera import contract
-from vera_export.models.convolution import ConvNorm, Residual, read_weights
+from vera_export.models.convolution import ConvNorm, Residual, read_weights, single
 
 WIDTH = contract.EMBEDDER.outputs[0].shape[1] or 128
 LAST_SIDE = contract.EMBEDDER_SIZE // 16
@@ -76,7 +76,7 @@ class Embedder(nn.Module):
 
     def embed(self, last: Tensor) -> Tensor:
         """The last of ``maps`` to the unit vector."""
-        x: Tensor = self.out(self.place(last).flatten(1)).float()
+        x = single(self.out(self.place(last).flatten(1)))
         return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-12)
 
     def forward(self, face: Tensor) -> Tensor:
