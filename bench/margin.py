@@ -2,7 +2,7 @@
 
     python bench/margin.py FOLDER --judge recogniser.onnx --count 20 --out runs/margin
 
-FOLDER holds photographs and ``landmarks.json``, and the judge is, as in bench/photographs.py. Each
+FOLDER holds photographs; the judge is an ONNX recogniser with its card (docs/gate.md). Each
 photograph is inverted once; then both methods get the same inversion. Writes ``figures.json`` and
 contact sheets (original | drawn, original | moved): they show the originals, so keep them to
 yourself.
@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from photographs import Judge, sheet
 
 from vera.appearance import appearance
 from vera.bundle import load_bundle
@@ -29,6 +28,7 @@ from vera.margin import movable, move_identity, nearest, propose_moved
 from vera.margin_loss import MarginConfig
 from vera.photo import read_photo
 from vera.proposals import Source, parts_of, propose
+from vera.recogniser import Recogniser
 from vera.regions import kept_mask
 from vera.settings import Settings
 from vera.subject import Subject
@@ -37,12 +37,11 @@ from vera.subject import Subject
 class Bench:
     """Both methods on one photograph after the other."""
 
-    def __init__(self, folder: Path, judge: Path, keep: str, seed: int) -> None:
-        self.folder, self.judge, self.keep, self.seed = folder, Judge(judge), Keep.parse(keep), seed
+    def __init__(self, judge: Path, keep: str, seed: int) -> None:
+        self.judge, self.keep, self.seed = Recogniser(judge), Keep.parse(keep), seed
         self.bundle = load_bundle()
         self.engines = OnnxEngines(self.bundle, threads=1)
         self.gate = Gate(self.bundle.gate.cosine_threshold)
-        self.points = json.loads((folder / "landmarks.json").read_text())
 
     def photograph(self, path: Path) -> dict:
         """Figures of one photograph by method, with the images."""
@@ -64,10 +63,10 @@ class Bench:
         moved = propose_moved(case, self.bundle, self.engines, source.words)
         found = {"photo": photo, "neighbour": rest}
         for method, proposals in (("draw", drawn), ("margin", moved)):
-            found[method] = self._finished(path, subject, proposals)
+            found[method] = self._finished(subject, proposals)
         return found
 
-    def _finished(self, path: Path, subject: Subject, proposals) -> dict:
+    def _finished(self, subject: Subject, proposals) -> dict:
         began = time.process_time()
         try:
             person = draw_faces(
@@ -75,7 +74,7 @@ class Bench:
             )
         except RefusedError as error:
             return {"refused": error.reason, "seconds": time.process_time() - began}
-        output, five = person.drawn[0].output, self.points[path.name]["points"]
+        output, five = person.drawn[0].output, subject.face.points
         seconds = time.process_time() - began
         a, b = self.judge.embed(subject.photo, five), self.judge.embed(output, five)
         return {
@@ -86,6 +85,23 @@ class Bench:
             "draws": person.drawn[0].draws,
             "seconds": seconds,
         }
+
+
+def sheet(pairs, path: Path, side: int = 384) -> None:
+    """Rows of original and output, four pairs to a row."""
+    import cv2
+
+    tiles = []
+    for original, output in pairs:
+        both = [
+            cv2.resize(x, (side, side * x.shape[0] // x.shape[1]), interpolation=cv2.INTER_AREA)
+            for x in (original, output)
+        ]
+        both = [np.pad(x[:side], ((0, max(0, side - len(x))), (0, 0), (0, 0))) for x in both]
+        tiles.append(np.concatenate(both, 1))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 2)
+    rows = [np.concatenate(tiles[i : i + 2], 1) for i in range(0, len(tiles), 2)]
+    cv2.imwrite(str(path), np.concatenate(rows)[:, :, ::-1])
 
 
 def summary(rows: list[dict], method: str) -> dict:
@@ -125,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(args.folder, args.judge, args.keep, args.seed)
+    bench = Bench(args.judge, args.keep, args.seed)
     files = sorted(p for p in args.folder.iterdir() if p.suffix == ".jpg")
     chosen = files[:: max(1, len(files) // args.count)][: args.count]
     rows = [bench.photograph(path) for path in chosen]

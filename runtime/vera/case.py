@@ -95,8 +95,8 @@ def open_case(
         raise UsageError("A case key and a seed both decide the new identity; give one of them.")
     if key is not None and settings.method == "margin":
         raise UsageError(
-            "method 'margin' moves people by the photographs, so a case key would not give the same "
-            "one again; use method 'draw' or leave the key out."
+            "Method 'margin' moves people by the photographs, so a case key would not give the "
+            "same one again; use method 'draw' or leave the key out."
         )
     if seed is None:
         seed = 0 if key is not None else new_seed()

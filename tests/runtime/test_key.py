@@ -100,5 +100,5 @@ def test_seed_beside_a_key_is_refused(run, fakes):
 
 
 def test_key_with_moved_people_is_refused(run, fakes):
-    with pytest.raises(UsageError, match="would not give the same"):
+    with pytest.raises(UsageError, match="so a case key would not"):
         run([fakes.draw_photo()], key=CaseKey(_SECRET, "A-17"), method="margin")
