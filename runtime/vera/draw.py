@@ -1,7 +1,7 @@
 """Synthetic people are tried on the faces of one person until the gate lets one through."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -126,79 +126,96 @@ def draw_faces(
         RefusedError: ``identity-too-close``, ``kept-region-identifies``, ``face-lost``,
             ``identities-exhausted`` or a reason of the gate, after the last draw.
     """
-    wish = wish or Wish()
     scenes = [scene_of(subject, refined="refiner" in bundle.engines) for subject in subjects]
-    best = _Best()
+    trial = _Trial(subjects, scenes, seed, engines, bundle, gate, wish or Wish())
+    spoilt: list[tuple[int, Proposal, list[Rendered]]] = []
     tried = 0
     for tried, proposal in enumerate(proposals, 1):
         rendered = render(proposal.latents, subjects, engines)
-        if not _promising(rendered, subjects, scenes, engines, gate, wish, best):
+        if any(one.spoilt for one in rendered):
+            spoilt.append((tried, proposal, rendered))
             continue
-        portrait = _portrait(proposal, engines, bundle)
-        if not wish.parts_from_people(portrait):
-            best.crowded += 1
-            continue
-        drawn = _finished(rendered, subjects, scenes, seed, tried, engines, gate, best)
+        person = trial.person(proposal, rendered, tried)
+        if person is not None:
+            return person
+    # Noise is ugly, not dangerous: better such a face than none.
+    for number, proposal, rendered in spoilt:
+        person = trial.person(proposal, rendered, number)
+        if person is not None:
+            return person
+    raise _refusal(trial.best, tried, gate)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """The faces of one person, on which people are tried."""
+
+    subjects: Sequence[Subject]
+    scenes: Sequence[Scene]
+    seed: tuple[int, ...]
+    engines: Engines
+    bundle: Bundle
+    gate: Gate
+    wish: Wish
+    best: _Best = field(default_factory=_Best)
+
+    def person(
+        self, proposal: Proposal, rendered: Sequence[Rendered], draws: int
+    ) -> NewPerson | None:
+        """The person in all photographs, or None if one does not pass."""
+        if not self._promising(rendered):
+            return None
+        portrait = _portrait(proposal, self.engines, self.bundle)
+        if not self.wish.parts_from_people(portrait):
+            self.best.crowded += 1
+            return None
+        drawn = self._finished(rendered, draws)
         if drawn is None:
-            continue
-        if all(wish.parts_from_variants(i, d.check.embedding) for i, d in enumerate(drawn)):
+            return None
+        if all(self.wish.parts_from_variants(i, d.check.embedding) for i, d in enumerate(drawn)):
             return NewPerson(drawn, portrait, proposal.identity)
-        best.crowded += 1
-    raise _refusal(best, tried, gate)
+        self.best.crowded += 1
+        return None
 
-
-def _promising(
-    rendered: Sequence[Rendered],
-    subjects: Sequence[Subject],
-    scenes: Sequence[Scene],
-    engines: Engines,
-    gate: Gate,
-    wish: Wish,
-    best: _Best,
-) -> bool:
-    """Tells hopeless draws by the crop, before anything of the photograph's size is touched."""
-    embeddings = [
-        crop_embedding(r, s.face, scene.kept_in_crop, engines)
-        for r, s, scene in zip(rendered, subjects, scenes, strict=True)
-    ]
-    cosines = [float(e @ s.face.embedding) for e, s in zip(embeddings, subjects, strict=True)]
-    if all(gate.far_enough(cosine) for cosine in cosines):
-        apart = all(wish.parts_from_variants(i, e) for i, e in enumerate(embeddings))
-        best.crowded += not apart
-        return apart
-    best.cosine = min(best.cosine, max(cosines))
-    if any(scene.kept_in_crop.any() for scene in scenes):
-        nothing = np.zeros_like(scenes[0].kept_in_crop)
-        generated = [
-            float(crop_embedding(r, s.face, nothing, engines) @ s.face.embedding)
-            for r, s in zip(rendered, subjects, strict=True)
+    def _promising(self, rendered: Sequence[Rendered]) -> bool:
+        """Tells hopeless people by the crop, before anything of the photo's size is touched."""
+        embeddings = [
+            crop_embedding(r, s.face, scene.kept_in_crop, self.engines)
+            for r, s, scene in zip(rendered, self.subjects, self.scenes, strict=True)
         ]
-        best.generated = min(best.generated, max(generated))
-    return False
+        cosines = self._cosines(embeddings)
+        if all(self.gate.far_enough(cosine) for cosine in cosines):
+            apart = all(self.wish.parts_from_variants(i, e) for i, e in enumerate(embeddings))
+            self.best.crowded += not apart
+            return apart
+        self.best.cosine = min(self.best.cosine, max(cosines))
+        if any(scene.kept_in_crop.any() for scene in self.scenes):
+            nothing = np.zeros_like(self.scenes[0].kept_in_crop)
+            bare = [
+                crop_embedding(r, s.face, nothing, self.engines)
+                for r, s in zip(rendered, self.subjects, strict=True)
+            ]
+            self.best.generated = min(self.best.generated, max(self._cosines(bare)))
+        return False
 
+    def _cosines(self, embeddings: Sequence[Tensor]) -> list[float]:
+        pairs = zip(embeddings, self.subjects, strict=True)
+        return [float(embedding @ subject.face.embedding) for embedding, subject in pairs]
 
-def _finished(
-    rendered: Sequence[Rendered],
-    subjects: Sequence[Subject],
-    scenes: Sequence[Scene],
-    seed: tuple[int, ...],
-    draws: int,
-    engines: Engines,
-    gate: Gate,
-    best: _Best,
-) -> list[Drawn] | None:
-    """The photographs with the new face, or None if one does not pass."""
-    drawn = []
-    for one, subject, scene in zip(rendered, subjects, scenes, strict=True):
-        output = place(one, subject, scene, seed, engines)
-        found = detect(detector(engines), output)
-        drawn.append(Drawn(output, check_face(output, subject, found, engines, gate), draws))
-    refusals = [gate.refusal(one.check) for one in drawn]
-    if not any(refusals):
-        return drawn
-    best.cosine = min(best.cosine, max(one.check.cosine for one in drawn))
-    best.unsafe = next(refusal for refusal in refusals if refusal)
-    return None
+    def _finished(self, rendered: Sequence[Rendered], draws: int) -> list[Drawn] | None:
+        """The photographs with the new face, or None if one does not pass."""
+        drawn = []
+        for one, subject, scene in zip(rendered, self.subjects, self.scenes, strict=True):
+            output = place(one, subject, scene, self.seed, self.engines)
+            found = detect(detector(self.engines), output)
+            check = check_face(output, subject, found, self.engines, self.gate)
+            drawn.append(Drawn(output, check, draws))
+        refusals = [self.gate.refusal(one.check) for one in drawn]
+        if not any(refusals):
+            return drawn
+        self.best.cosine = min(self.best.cosine, max(one.check.cosine for one in drawn))
+        self.best.unsafe = next(refusal for refusal in refusals if refusal)
+        return None
 
 
 def _portrait(proposal: Proposal, engines: Engines, bundle: Bundle) -> Tensor:

@@ -16,6 +16,7 @@ from vera.faces import AlignedFace, embed
 from vera.fit import fit_face
 from vera.labels import probabilities, to_labels
 from vera.refine import blend_crop, refine, refined_area
+from vera.speckle import speckled
 from vera.strands import Strands, find_strands
 from vera.subject import Subject
 
@@ -50,12 +51,14 @@ class Rendered:
         mask: float32 [256, 256], one half and above: take the generated face.
         finer: float32 [s, s, 3], the crop of a generator with larger pictures; else None.
         labels: uint8 [256, 256], the generated part map.
+        spoilt: Whether the generated face shows coloured noise.
     """
 
     crop: Tensor
     mask: Tensor
     finer: Tensor | None
     labels: npt.NDArray[np.uint8]
+    spoilt: bool = False
 
 
 def scene_of(subject: Subject, *, refined: bool) -> Scene:
@@ -84,7 +87,7 @@ def render(latents: Tensor, subjects: Sequence[Subject], engines: Engines) -> li
         finer = None
         if bands.detail is not None:
             finer = add_detail(fitted, bands.detail, labels, kept, replacing)
-        rendered.append(Rendered(fitted, mask, finer, labels))
+        rendered.append(Rendered(fitted, mask, finer, labels, speckled(bands.crop, labels)))
     return rendered
 
 
