@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vera.errors import PhotoError, RefusedError, ShapeError, UsageError
 from vera.keep import Keep
-from vera.key import CaseKey
+from vera.key import CaseKey, require_drawn
 from vera.photo import read_mask, read_photo
 from vera.settings import Settings
 
@@ -93,11 +93,8 @@ def open_case(
         )
     if key is not None and seed is not None:
         raise UsageError("A case key and a seed both decide the new identity; give one of them.")
-    if key is not None and settings.method == "margin":
-        raise UsageError(
-            "Method 'margin' moves people by the photographs, so a case key would not give the "
-            "same one again; use method 'draw' or leave the key out."
-        )
+    if key is not None:
+        require_drawn(settings.method)
     if seed is None:
         seed = 0 if key is not None else new_seed()
     if not 0 <= seed < SEED_LIMIT:
@@ -112,6 +109,11 @@ def open_case(
             "join regions of one photograph by commas, as in 'eyes,brows'."
         )
     requests = [_request(item) for item in keeps]
+    if settings.hair == "regenerate" and any("hair" in keep.regions for keep, _ in requests):
+        raise UsageError(
+            "The hair cannot be kept and regenerated at once; leave it out of keep, or hair at "
+            "'keep'."
+        )
     read = [
         _open(photo, *request, settings.pixel_limit)
         for photo, request in zip(photos, requests, strict=True)

@@ -34,12 +34,12 @@ class Wish:
     """What a new person must satisfy besides the gate.
 
     Attributes:
-        variants: Per photograph float32 [m, e], the output faces of earlier variants.
+        variants: Per photograph the embeddings float32 [e] of earlier variants' output faces.
         people: float32 [m, e], other cases' new people in a neutral view; None asks for nothing.
         separation: Largest cosine to either; None takes the constants above.
     """
 
-    variants: tuple[Tensor, ...] = ()
+    variants: tuple[Sequence[Tensor], ...] = ()
     people: Tensor | None = None
     separation: float | None = None
 
@@ -48,7 +48,7 @@ class Wish:
         if not self.variants:
             return True
         limit = VARIANTS_APART if self.separation is None else self.separation
-        return bool(np.all(self.variants[photo] @ embedding < limit))
+        return all(float(face @ embedding) < limit for face in self.variants[photo])
 
     def parts_from_people(self, person: Tensor) -> bool:
         """Whether a person is none of the other cases'."""

@@ -14,7 +14,7 @@ from vera import coverage, judge
 from vera.compose import kept_difference
 from vera.detect import Face, box_iou
 from vera.engines import Engines, Tensor
-from vera.errors import RefusedError
+from vera.errors import EngineError, RefusedError
 from vera.faces import embed
 from vera.judge import Judge
 from vera.report import Band, CoverageReport, JudgeReport, KeptReport
@@ -97,8 +97,10 @@ class Gate:
         if check.coverage is None or not coverage.covered(check.coverage):
             return coverage.refusal(check.coverage or CoverageReport(0, 0, 1.0))
         failed = [report for report in check.judges if not judge.passes(report)]
-        if failed or len(check.judges) != len(self.judges):
+        if failed:
             return judge.refusal(failed[0])
+        if len(check.judges) != len(self.judges):
+            raise EngineError("A judge was not asked; this is an error of VerA, please report it.")
         return None
 
 

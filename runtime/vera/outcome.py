@@ -12,9 +12,10 @@ from vera.engines import Engines, Tensor
 from vera.faces import AlignedFace, embed
 from vera.gate import Gate
 from vera.outline import outline
-from vera.readings import change, read_face
+from vera.readings import change, read_face, told_change
 from vera.report import AttributeChange, FaceReport, PhotoReport, SeamReport
 from vera.seam import measure_seam, seam_shows, seam_warning
+from vera.settings import Settings
 from vera.versions import bundle_report, library_versions
 from vera.work import Version, Work
 
@@ -69,9 +70,12 @@ def outcomes(
                 same.portrait
                 for k, rest in enumerate(variants, 1)
                 for same in rest
-                if k != number and same.work.number == i and same.portrait is not None
+                if k != number
+                and same.work.number == i
+                and same.refusal is None
+                and same.portrait is not None
             ]
-            report = _filled(report, version, others, earlier, gate, engines)
+            report = _filled(report, version, others, earlier, case, gate, engines)
             image = version.output if version.refusal is None else None
             done.append(Outcome(image, report, version.portrait if image is not None else None))
     return done
@@ -108,6 +112,7 @@ def _filled(
     version: Version,
     others: Sequence[Version],
     earlier: Sequence[Tensor],
+    case: Case,
     gate: Gate,
     engines: Engines,
 ) -> PhotoReport:
@@ -115,7 +120,7 @@ def _filled(
     if version.refusal is not None:
         reason, message = version.refusal.reason, str(version.refusal)
         return replace(report, reason=reason, message=message)
-    faces = _face_reports(version, gate, engines)
+    faces = _face_reports(version, case, gate, engines)
     cosines, generated = _pair_cosines(version, others, engines)
     portrait = version.portrait
     return replace(
@@ -139,7 +144,9 @@ def _filled(
     )
 
 
-def _face_reports(version: Version, gate: Gate, engines: Engines) -> tuple[FaceReport, ...]:
+def _face_reports(
+    version: Version, case: Case, gate: Gate, engines: Engines
+) -> tuple[FaceReport, ...]:
     reports = []
     for i, (face, drawn) in enumerate(zip(version.work.faces, version.drawn, strict=True)):
         width, height = face.found.box[2:] - face.found.box[:2]
@@ -149,13 +156,14 @@ def _face_reports(version: Version, gate: Gate, engines: Engines) -> tuple[FaceR
                 eye_distance_px=round(face.eye_distance_px, 1),
                 identity_cosine=round(drawn.check.cosine, 4),
                 threshold=gate.threshold,
+                limit=round(gate.limit, 4),
                 draws=drawn.draws,
                 patient=i == 0,
                 band=gate.band(drawn.check.cosine),
                 judges=tuple(replace(j, cosine=round(j.cosine, 4)) for j in drawn.check.judges),
                 coverage=drawn.check.coverage,
                 seam=_seam(version, face),
-                change=_change(version, face, engines),
+                change=_change(version, face, case.settings, engines),
             )
         )
     return tuple(reports)
@@ -169,9 +177,12 @@ def _seam(version: Version, face: AlignedFace) -> SeamReport:
     return measure_seam(before, after, changed, face.matrix)
 
 
-def _change(version: Version, face: AlignedFace, engines: Engines) -> AttributeChange:
+def _change(
+    version: Version, face: AlignedFace, settings: Settings, engines: Engines
+) -> AttributeChange:
     before = read_face(version.work.original, face.points, engines, face.labels)
-    return change(before, read_face(version.output, face.points, engines))
+    after = read_face(version.output, face.points, engines)
+    return told_change(change(before, after), settings.preserve)
 
 
 def _pair_cosines(

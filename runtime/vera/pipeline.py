@@ -163,12 +163,14 @@ def _wish(
     variants: Sequence[Sequence[Version]], works: Sequence[Work], case: Case, people: Tensor | None
 ) -> Wish:
     """Earlier variants of the same photographs, and other cases' people."""
-    earlier = [[v for v in versions if v.refusal is None] for versions in variants]
-    whole = [versions for versions in earlier if len(versions) == len(works)]
     faces = [
-        np.stack([versions[i].drawn[0].check.embedding for versions in whole])
-        for i in range(len(works))
-        if whole
+        [
+            version.drawn[0].check.embedding
+            for versions in variants
+            for version in versions
+            if version.work is work and version.refusal is None
+        ]
+        for work in works
     ]
     return Wish(tuple(faces), people, case.settings.separation)
 
@@ -225,24 +227,28 @@ def _replace_bystanders(
 ) -> None:
     """Gives every other face of a photograph a person of its own."""
     work = version.work
+    if version.refusal is not None:
+        return
     own = () if number == 0 else (number,)
+    secret = case.key.words() if case.key else (case.seed,)
+    settings = replace(case.settings, hair="keep", background="keep")
     for i, face in enumerate(work.faces[1:], start=1):
         with version.watch.stage("bystanders"):
             if len(work.bystanders) < i:
-                suited = InversionConfig.suited(bundle)
-                config = replace(suited, steps=suited.steps // _BYSTANDER_SHARE)
+                suited = InversionConfig.suited(bundle, case.settings.steps)
+                config = replace(suited, steps=-(-suited.steps // _BYSTANDER_SHARE))
                 size = work.image.shape[:2]
                 found = invert([face], [size], engines, bundle, config, _ignore)
                 work.bystanders.append(found.latents)
             latents = work.bystanders[i - 1]
-            seed = (case.seed, work.number, i, *own)
+            seed = (*secret, work.number, i, *own)
             proposals = propose(
                 latents,
                 appearance([face], latents),
                 [()],
                 bundle.identities,
                 Source(seed),
-                case.settings,
+                settings,
             )
             subject = work.subject(i, version.output)
             person = draw_faces([subject], proposals, seed, engines, bundle, gate)

@@ -3,6 +3,7 @@
 Of the original only the difference is ever told.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +88,31 @@ def change(before: Reading, after: Reading) -> AttributeChange:
         age=_rounded(after.age - before.age, 1),
         skin_tone=_rounded(np.linalg.norm(after.skin - before.skin), 1),
     )
+
+
+def told_change(exact: AttributeChange, preserve: Collection[str]) -> AttributeChange:
+    """A change as a report may tell it: without sign and in coarse steps.
+
+    Who has the output could otherwise take the exact difference off its reading, and would have the
+    reading of the original, also of what the new person was not to take over.
+    """
+
+    def step(value: float | None, size: float) -> float | None:
+        return None if value is None else round(abs(value) / size) * size
+
+    return AttributeChange(
+        yaw=step(exact.yaw, 5.0),
+        pitch=step(exact.pitch, 5.0),
+        roll=step(exact.roll, 5.0),
+        expression=exact.expression if "expression" in preserve else None,
+        mouth_open=_tenths(exact.mouth_open) if "expression" in preserve else None,
+        age=step(exact.age, 5.0) if "age" in preserve else None,
+        skin_tone=exact.skin_tone if "skin-tone" in preserve else None,
+    )
+
+
+def _tenths(value: float | None) -> float | None:
+    return None if value is None else round(abs(value), 1)
 
 
 def _rounded(value: float | np.floating, digits: int) -> float:

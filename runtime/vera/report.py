@@ -39,22 +39,24 @@ class AttributeChange:
     """How far the output's attributes are from the original's, by the attribute engine.
 
     Attributes:
-        yaw: Degrees, output minus original.
-        pitch: Degrees.
-        roll: Degrees.
-        expression: Total variation distance of the expression probabilities, in [0, 1].
-        mouth_open: Inner lip gap over mouth width.
-        age: Years.
-        skin_tone: CIE 1976 colour difference of the mean skin colours, 0 or more.
+        yaw: Degrees; in a report absolute and in steps of 5: the original's cannot be had back.
+        pitch: Degrees, likewise.
+        roll: Degrees, likewise.
+        expression: Total variation distance of the expression probabilities, in [0, 1]; None in the
+            report if the expression was not preserved.
+        mouth_open: Inner lip gap over mouth width; in a report absolute, in tenths, or None.
+        age: Years; in a report absolute, in steps of 5, or None if age was not preserved.
+        skin_tone: CIE 1976 colour difference of the mean skin colours, 0 or more; None in the
+            report if the skin tone was not preserved.
     """
 
-    yaw: float
-    pitch: float
-    roll: float
-    expression: float
-    mouth_open: float
-    age: float
-    skin_tone: float
+    yaw: float | None
+    pitch: float | None
+    roll: float | None
+    expression: float | None
+    mouth_open: float | None
+    age: float | None
+    skin_tone: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,11 @@ class FaceReport:
         eye_distance_px: Distance of the eye centres in photo pixels.
         identity_cosine: Cosine of the embeddings of original and output face, in [-1, 1]; lower is
             safer.
-        threshold: The cosine that must not be reached.
+        threshold: The cosine from which on two faces count as one person, as calibrated.
+        limit: The cosine that must not be reached: the threshold less a margin.
         draws: How many synthetic identities were drawn until one passed.
         patient: Whether this is the face that ``keep`` and the pair's identity apply to.
-        band: ``"close"`` if the cosine is below the threshold by less than the warning band.
+        band: ``"close"`` if the cosine is below the limit by less than the warning band.
         judges: The user's own recognisers.
         coverage: Whether a rim of the original face was left.
         seam: How well the generated area joins.
@@ -113,6 +116,7 @@ class FaceReport:
     draws: int
     patient: bool
     band: Band = "safe"
+    limit: float = 1.0
     judges: tuple[JudgeReport, ...] = ()
     coverage: CoverageReport | None = None
     seam: SeamReport | None = None
@@ -173,7 +177,7 @@ class PhotoReport:
         reason: Short stable name of the refusal, such as ``"no-face"``; None when anonymized.
         message: The refusal as a sentence; None when anonymized.
         mode: ``"paired"`` when several photographs of one person were treated together.
-        keep: Names of the kept regions, ``("mask",)`` for a mask file, empty for none.
+        keep: Names of the kept regions, ``("mask",)`` or ``("polygon",)``, empty for none.
         kept: The proof of equality of the kept region.
         faces: The replaced faces, the largest first.
         pair_cosines: Cosine between this output's patient and that of each other output of the

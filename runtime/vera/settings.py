@@ -78,11 +78,19 @@ class Settings:
             raise UsageError(
                 f"steps must be 0 or more, got {self.steps}; leave it out for the tuned default."
             )
+        if self.pixel_limit < 1:
+            raise UsageError(
+                f"pixel_limit must be at least 1, got {self.pixel_limit}; leave it out for the "
+                "default."
+            )
         odd = [name for name in self.preserve if name not in PRESERVABLE]
         if odd:
             raise UsageError(
                 f"preserve takes {', '.join(PRESERVABLE)}, got {odd[0]!r}; leave it out."
             )
+        # One order, since the settings are compared and hashed.
+        ordered = tuple(name for name in PRESERVABLE if name in self.preserve)
+        object.__setattr__(self, "preserve", ordered)
         if not 1 <= self.variants <= _MOST_VARIANTS:
             raise UsageError(
                 f"variants must be from 1 to {_MOST_VARIANTS}, got {self.variants}; run again with "

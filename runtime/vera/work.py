@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +57,12 @@ class Work:
     def subject(self, face: int = 0, photo: Image | None = None) -> Subject:
         """A face of the photograph; ``photo`` is the photograph as it is now."""
         now = self.image if photo is None else photo
-        classes = self.photo.keep.classes if face == 0 else ()
-        return Subject(now, self.faces[face], self.kept, classes, self.replacing)
+        if face == 0:
+            classes = self.photo.keep.classes
+            return Subject(now, self.faces[0], self.kept, classes, self.replacing)
+        # A bystander's hair and surroundings may be the patient's new face.
+        face_alone = replace(self.replacing, hair=False, background=False)
+        return Subject(now, self.faces[face], self.kept, (), face_alone)
 
 
 @dataclass(slots=True, eq=False)

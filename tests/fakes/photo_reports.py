@@ -33,10 +33,11 @@ def full_report(**changes: object) -> PhotoReport:
         threshold=0.45,
         draws=2,
         patient=True,
+        limit=0.42,
         judges=(JudgeReport("second opinion", "0123456789ab", 0.11, 0.3),),
         coverage=CoverageReport(1000, 2, 0.002),
         seam=SeamReport(0.4, 2.5, 120),
-        change=AttributeChange(1.0, -2.0, 0.5, 0.07, 0.01, -3.0, 2.1),
+        change=AttributeChange(0.0, 5.0, 0.0, 0.07, 0.1, 5.0, 2.1),
     )
     report = PhotoReport(
         verdict="anonymized",

@@ -3,7 +3,8 @@ import pytest
 
 from vera.errors import EngineError
 from vera.faces import find_faces
-from vera.readings import Reading, change, read_face
+from vera.readings import Reading, change, read_face, told_change
+from vera.report import AttributeChange
 
 
 @pytest.fixture
@@ -89,3 +90,11 @@ def test_nan_is_an_error(photo, face, fake_engines):
     }
     with pytest.raises(EngineError, match="not finite"):
         read_face(photo, face.points, fake_engines, face.labels)
+
+
+def test_report_tells_changes_coarsely_and_only_of_what_was_preserved():
+    exact = AttributeChange(-7.4, 2.4, 0.2, 0.31, -0.26, -13.1, 4.2)
+    told = told_change(exact, ("expression", "age", "skin-tone"))
+    assert told == AttributeChange(5.0, 0.0, 0.0, 0.31, 0.3, 15.0, 4.2)
+    free = told_change(exact, ())
+    assert free == AttributeChange(5.0, 0.0, 0.0, None, None, None, None)

@@ -5,7 +5,7 @@ import pytest
 
 from vera.anonymizer import Anonymizer
 from vera.draw import SAME_PERSON, VARIANTS_APART, Wish
-from vera.errors import UsageError
+from vera.errors import RefusedError, UsageError
 
 
 def test_variants_are_other_people_and_come_after_each_other(run, fakes):
@@ -86,10 +86,32 @@ def test_person_of_another_case_does_not_come_out_again(anonymizer, fakes):
     assert float(other.person @ first.person) < SAME_PERSON
 
 
+def test_output_of_a_partly_refused_variant_counts_too(run, fakes, fake_engines, monkeypatch):
+    """The other photographs of its case are refused, not this one: it is written."""
+    seen = []
+
+    def wished(self, photo, embedding):
+        seen.append([len(faces) for faces in self.variants])
+        return True
+
+    monkeypatch.setattr(Wish, "parts_from_variants", wished)
+    refused = []
+
+    def final(version, engines, gate):
+        if not refused:
+            refused.append(1)
+            raise RefusedError("face-left", "The first of all.")
+
+    monkeypatch.setattr("vera.pipeline._final_gate", final)
+    results = run([fakes.draw_photo(0), fakes.draw_photo(1)], variants=2)
+    assert [image is None for image, _ in results] == [True, False, False, False]
+    assert [0, 1] in seen
+
+
 def test_wish_counts_its_own_limits():
     face = np.array([1.0, 0.0], np.float32)
     near = np.array([[np.cos(0.2), np.sin(0.2)]], np.float32)  # cosine 0.98
-    assert not Wish(variants=(near,)).parts_from_variants(0, face)
+    assert not Wish(variants=(list(near),)).parts_from_variants(0, face)
     assert not Wish(people=near).parts_from_people(face)
     assert Wish(people=near, separation=0.99).parts_from_people(face)
     assert Wish(people=near[:0]).parts_from_people(face)

@@ -73,7 +73,7 @@ def _versions(report: Any) -> tuple[str, ...]:
 
 
 def nearest(output: Output, judge: str | None = None) -> tuple[float, float] | None:
-    """Cosine and threshold of the face that comes nearest to its threshold.
+    """Cosine and limit of the face that comes nearest to its limit (a judge's is its threshold).
 
     Args:
         output: A photograph.
@@ -83,7 +83,7 @@ def nearest(output: Output, judge: str | None = None) -> tuple[float, float] | N
         None if no face was measured.
     """
     measured = [
-        (told["cosine" if judge else "identity_cosine"], told["threshold"])
+        (told["cosine" if judge else "identity_cosine"], told["threshold" if judge else "limit"])
         for face in output.report["faces"]
         for told in (face["judges"] if judge else [face])
         if judge is None or told["name"] == judge
