@@ -25,6 +25,10 @@ _YAW_DEGREES = 12.0
 _EXPRESSION = 1.0  # in standard deviations of the expression code, root mean square
 _COSINE = 0.25  # and how much likeness to the original weighs against it
 
+# What is near enough for a person that photographs of several days must agree on: CIE 1976 units
+# (the tone is matched afterwards) and years; and what another apparent sex costs.
+_SKIN_ZONE, _AGE_ZONE, _OTHER_SEX = 10.0, 15.0, 4.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Appearance:
@@ -87,6 +91,29 @@ def misfit(
     likeness = np.maximum(bank.embedding @ wanted.embedding, 0) / _COSINE
     total = sum((terms[name] for name in TRAITS if name in traits), np.zeros(len(likeness)))
     return np.asarray(total + unlikeness * likeness**2, np.float64)
+
+
+def lasting_misfit(
+    bank: Identities, wanted: Appearance, traits: Collection[str] = LASTING
+) -> npt.NDArray[np.float64]:
+    """How badly each of the bank's people [m] fits, the same in photographs of another day.
+
+    Readings of one person differ between photographs. So what is near enough costs nothing, and sex
+    counts by the side of one half alone: then hardly anybody's cost changes with the photograph.
+
+    Args:
+        bank: The synthetic people.
+        wanted: What they should fit.
+        traits: Out of :data:`LASTING`, those that must fit.
+    """
+    skin = np.sqrt(((bank.skin - wanted.skin) ** 2).sum(1))
+    terms = {
+        "skin-tone": (np.maximum(skin - _SKIN_ZONE, 0) / (_SKIN_ZONE / 2)) ** 2,
+        "age": (np.maximum(np.abs(bank.age - wanted.age) - _AGE_ZONE, 0) / (_AGE_ZONE / 1.5)) ** 2,
+        "sex": _OTHER_SEX * ((bank.female > 0.5) != (wanted.female > 0.5)),
+    }
+    total = sum((terms[name] for name in LASTING if name in traits), np.zeros(len(bank.age)))
+    return np.asarray(total, np.float64)
 
 
 def candidates(

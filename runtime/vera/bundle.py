@@ -89,6 +89,12 @@ class Bundle:
     layout: contract.Layout = contract.DEFAULT
 
     @cached_property
+    def digest(self) -> str:
+        """sha256, hexadecimal, of the manifest, which lists the sha256 of every file."""
+        manifest = json.dumps(dict(self.manifest), sort_keys=True)
+        return hashlib.sha256(manifest.encode()).hexdigest()
+
+    @cached_property
     def identities(self) -> Identities:
         """The bank of synthetic people.
 

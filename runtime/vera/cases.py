@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vera.errors import UsageError
 from vera.keep import Keep
+from vera.key import canonical_case_id
 from vera.table import table_rows
 
 # Taken from a folder as photographs. Formats that are not read yet (HEIC, JPEG 2000 ...) are among
@@ -73,6 +74,7 @@ def collect_cases(
     out: Path,
     table: Path | None = None,
     case_id: str | None = None,
+    keyed: bool = False,
     read_list: Callable[[], bytes] | None = None,
 ) -> CaseList:
     """Turn the arguments of the command line into cases.
@@ -93,6 +95,7 @@ def collect_cases(
         out: The output folder, which must not lie inside the folder of cases.
         table: Value of ``--cases``.
         case_id: Value of ``--case-id``, for photographs given as arguments.
+        keyed: Whether identities are derived from the cases' ids.
         read_list: Reads the list for ``-``.
 
     Raises:
@@ -122,7 +125,19 @@ def collect_cases(
         found = _from_photos(inputs, keeps, case_id)
     for value in dict.fromkeys(value for case in found.cases for value in case.keep):
         Keep.parse(value)
+    if keyed:
+        _check_ids(found.cases)
     return found
+
+
+def _check_ids(cases: Sequence[ListedCase]) -> None:
+    for number, case in enumerate(cases, 1):
+        if case.case_id is None:  # told by the job
+            continue
+        try:
+            canonical_case_id(case.case_id)
+        except UsageError as error:
+            raise UsageError(f"Case {number} of the job: {error}") from error
 
 
 def _is_list(path: Path) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import errors
-from vera.cases import PHOTO_SUFFIXES
-from vera.errors import EngineError, VeraError
+from vera.errors import EngineError, UsageError, VeraError
 from vera.journal import Finished
+from vera.keep import Keep
 from vera.key import CaseKey
 from vera.output import remove_outputs
 from vera.persons import Embeddings, rounded, too_close
@@ -137,11 +137,14 @@ class CaseFailure:
     trace: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, error: Exception) -> "CaseFailure":
-        """Tell what happened; a message that is not ours may name anything and is left out."""
+    def of(cls, error: Exception, task: CaseTask) -> "CaseFailure":
+        """Tell what happened to a task, without naming its files.
+
+        A message that is not ours may name anything and is left out.
+        """
         kind = type(error).__name__
         if isinstance(error, VeraError):
-            message = str(error)
+            message = _nameless(str(error), task)
         elif isinstance(error, MemoryError):
             message = (
                 "There was not enough memory for this case; close other programs, use fewer "
@@ -216,14 +219,13 @@ def write_failure(task: CaseTask, failure: CaseFailure) -> CaseDone:
     Raises:
         OutputError: They cannot be written.
     """
-    message = _nameless(failure.message, task)
     report = PhotoReport(
         "refused",
         "paired" if len(task.photos) > 1 else "single",
         task.seed or 0,
         task.networks,
         FAILED,
-        message,
+        failure.message,
         variants=task.settings.variants,
         settings=task.settings.options(),
         versions={"vera": __version__},
@@ -235,16 +237,25 @@ def write_failure(task: CaseTask, failure: CaseFailure) -> CaseDone:
         variant, photo = divmod(place, len(task.photos))
         told = replace(report, photo=photo + 1, variant=variant + 1)
         write_text(path, told.to_json() + "\n")
-    photos = tuple(Finished("refused", FAILED, message) for _ in paths)
+    photos = tuple(Finished("refused", FAILED, failure.message) for _ in paths)
     return CaseDone(photos, frozenset(paths))
 
 
 def _nameless(message: str, task: CaseTask) -> str:
     """The message without names of files, which often are a patient's: it goes into the report."""
-    masks = [Path(keep) for keep in task.keep if Path(keep).suffix.lower() in PHOTO_SUFFIXES]
-    for path in (*task.photos, *masks):
-        message = message.replace(f"'{path}'", "a file of this case")
+    masks = [keep for keep in task.keep if _may_be_file(keep)]
+    names = [*map(str, task.photos), *masks, *(str(Path(mask)) for mask in masks)]
+    for name in names:
+        for spelling in (name, name.lower()):  # names of regions are read in lower case
+            message = message.replace(f"'{spelling}'", "a file of this case")
     return message
+
+
+def _may_be_file(keep: str) -> bool:
+    try:
+        return Keep.parse(keep).mask is not None
+    except UsageError:  # a mask that was there when the cases were listed
+        return True
 
 
 def prepare_case_folder(task: CaseTask) -> None:
@@ -286,12 +297,17 @@ def _not_distinct(report: PhotoReport) -> PhotoReport:
 def _write(
     task: CaseTask, stem: str, result: ResultLike, report: PhotoReport, write: ImageWriter
 ) -> set[Path]:
-    """Image first: a report without its image would claim more than there is."""
+    """Image first: a report without its image would claim more than there is.
+
+    What an earlier run with other options left goes before that: its report, beside the new image,
+    would claim what was never checked.
+    """
     told, image = task.out / f"{stem}.json", task.out / f"{stem}.{task.format}"
     if result.image is None or report.verdict != "anonymized":
         remove_outputs(task.out, [stem], set())
         write_text(told, report.to_json() + "\n")
         return {told}
+    remove_outputs(task.out, [stem], {image})
     write(image, result.image)
     write_text(told, report.as_written(lossy=is_lossy(image)).to_json() + "\n")
     return {image, told}

@@ -10,6 +10,7 @@ from vera.align import Box, Matrix
 from vera.detect import Face, Run, detect
 from vera.engines import Engines, Tensor
 from vera.errors import EngineError, RefusedError
+from vera.hiding import paint_over
 from vera.labels import probabilities, to_labels
 
 Image = npt.NDArray[np.uint8]
@@ -166,10 +167,7 @@ def embed(
     matrix = align.crop_matrix(points, align.ARCFACE)
     crop = align.warp_to_crop(image, matrix, contract.EMBEDDER_SIZE)
     if hidden is not None:
-        box = align.photo_box(matrix, contract.EMBEDDER_SIZE, image.shape)
-        covered = align.mask_to_crop(box.cut(hidden), matrix, box, contract.EMBEDDER_SIZE)
-        if covered.any() and not covered.all():
-            crop[covered] = crop[~covered].mean(0).round().astype(np.uint8)
+        crop = paint_over(crop, hidden, matrix)
     face = align.to_tensor(crop)
     embedding = engines.run("embedder", face=face)["embedding"][0]
     if float(np.linalg.norm(embedding)) < 1e-6:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from vera.cases import CaseList
-from vera.casework import CaseDone, CaseFailure, CaseTask, Distinct, write_failure
+from vera.casework import FAILED, CaseDone, CaseFailure, CaseTask, Distinct, write_failure
 from vera.errors import BundleError, OutputError, UsageError
 from vera.journal import Entry, Journal, case_seed
 from vera.key import CaseKey
@@ -147,11 +147,15 @@ class _Job:
         return CaseOutcome(item.number, item.case, item.earlier.photos, earlier.stems, resumed=True)
 
     def _given(self, limit: float, wanted: Iterable[Plan]) -> Persons:
-        """The people of all finished cases of the folder that this run will not do again."""
+        """The people of all finished cases of the folder that this run will not do again.
+
+        Those of another bundle are left out: its embedder's numbers mean nothing to this one's.
+        """
         again = {plan.key for plan in wanted if not plan.resumed}
         persons = Persons(limit)
         for entry in self._journal.finished():
-            if entry.persons and entry.case not in again:
+            comparable = entry.persons and entry.bundle == self._config.bundle
+            if comparable and entry.case not in again:
                 persons.add(entry.owner or entry.case, from_text(entry.persons))
         return persons
 
@@ -199,10 +203,13 @@ class _Job:
         persons = () if done.persons is None else to_text(done.persons)
         if self._persons is not None and done.persons is not None:
             self._persons.add(plan.holder, done.persons)
-        # A file that could not be read may be readable next time, and so may a case that failed.
-        if failure is None and b"" not in plan.contents:
+        # A file that could not be read may be readable next time; what failed may go well.
+        failed = any(photo.reason == FAILED for photo in done.photos)
+        if not failed and b"" not in plan.contents:
             entry = Entry(plan.key, plan.options, config.names, task.stems, done.photos)
-            self._journal.add(replace(entry, persons=persons, owner=plan.owner))
+            bundle = config.bundle if persons else None
+            entry = replace(entry, persons=persons, bundle=bundle, owner=plan.owner)
+            self._journal.add(entry)
         return CaseOutcome(
             plan.number,
             plan.case,

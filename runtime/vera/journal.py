@@ -24,11 +24,12 @@ from pathlib import Path, PurePosixPath
 
 from vera.errors import OutputError
 from vera.persons import from_text
-from vera.write import write_text
+from vera.write import write_parts
 
 JOURNAL_NAME = "vera-job.jsonl"
 _FORMAT = 1
 _CHUNK_BYTES = 1 << 20
+_PRIVATE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Entry:
             several identities the names of the first, then those of the second ...
         photos: One verdict per name; None while the case is being done.
         persons: With ``--distinct``: embedding of each new person, base64 of float16 [e].
+        bundle: Digest of the bundle by whose embedder ``persons`` were measured.
         owner: Keyed hash of secret and case id: cases that share it share their person on purpose.
     """
 
@@ -61,6 +63,7 @@ class Entry:
     stems: tuple[str, ...]
     photos: tuple[Finished, ...] | None = None
     persons: tuple[str, ...] = ()
+    bundle: str | None = None
     owner: str | None = None
 
 
@@ -100,8 +103,7 @@ class Journal:
             text = path.read_text("utf-8")
         except FileNotFoundError:
             text = json.dumps({"vera_job": _FORMAT, "key": secrets.token_hex(32)}) + "\n"
-            write_text(path, text)
-            path.chmod(0o600)
+            write_parts(path, [text], mode=_PRIVATE)
         except (OSError, UnicodeDecodeError) as error:
             raise _damaged(path) from error
         whole, _, torn = text.rpartition("\n")
@@ -112,8 +114,7 @@ class Journal:
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(path) from error
         if torn:  # the next line would be glued to it
-            write_text(path, whole + "\n")
-            path.chmod(0o600)
+            write_parts(path, [whole, "\n"], mode=_PRIVATE)
         return cls(path, key, entries)
 
     def digest(self, *parts: bytes) -> str:
@@ -122,6 +123,16 @@ class Journal:
         for part in parts:
             digest.update(len(part).to_bytes(8, "little") + part)
         return digest.hexdigest()
+
+    def case_key(self, contents: Sequence[bytes], occurrence: int) -> str:
+        """By what a case is known here.
+
+        Args:
+            contents: :func:`content_digest` of each photograph, in order; empty if unreadable.
+            occurrence: From 1; two cases of the same photographs are two cases, the second one is
+                not "finished" by the first.
+        """
+        return self.digest(*contents, b"%d" % occurrence)
 
     def find(self, case: str) -> Entry | None:
         """The last entry of a case."""

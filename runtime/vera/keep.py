@@ -30,6 +30,9 @@ REGIONS: dict[str, tuple[int, ...]] = {
 }
 
 
+_LONGEST_WORD = 10  # letters; "eyebrows" and the like
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
     """The region to keep: named parts, or a mask file, or polygons.
@@ -65,8 +68,10 @@ class Keep:
         if _is_file(text):
             return cls(mask=Path(text))
         unknown = next((name for name in names if name not in REGIONS), text)
+        # What may be a file's name may be a patient's.
+        told = f"'{unknown}'" if _are_words(names) else "What was given, which is no file either,"
         raise UsageError(
-            f"'{unknown}' is no region to keep; use none, {', '.join(REGIONS)}, several of them "
+            f"{told} is no region to keep; use none, {', '.join(REGIONS)}, several of them "
             "joined by commas, polygon:x,y x,y x,y, or the path of a mask file."
         )
 
@@ -107,6 +112,11 @@ class Keep:
         """
         masks = [polygon_mask(polygon, size) for polygon in self.polygons]
         return np.logical_or.reduce(masks) if masks else np.zeros(size, dtype=np.bool_)
+
+
+def _are_words(names: list[str]) -> bool:
+    """Whether these can only be misspelt regions: single short words."""
+    return all(name.isalpha() and len(name) <= _LONGEST_WORD for name in names)
 
 
 def _is_file(text: str) -> bool:

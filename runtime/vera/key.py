@@ -7,6 +7,7 @@ by HMAC. Who has no secret learns nothing from an output or a report, and cannot
 import hmac
 import unicodedata
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,65 @@ from vera.errors import UsageError
 SHORTEST_SECRET = 16  # bytes
 
 _DRAW, _NAME = b"vera identity draw 1\0", b"vera identity name 1\0"
+
+
+def canonical_case_id(case_id: str) -> bytes:
+    """The form in which case ids are compared: Unicode's NFC without outer blanks, as UTF-8.
+
+    Raises:
+        UsageError: It is empty, or a name that is no Unicode text; the message does not repeat it.
+    """
+    canonical = unicodedata.normalize("NFC", case_id.strip())
+    if not canonical:
+        raise UsageError("A case key needs a case id; give the patient's.")
+    try:
+        return canonical.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "A case id must be UTF-8 text, but a folder's name of another encoding was got; rename "
+            "the folder."
+        ) from error
+
+
+def require_drawn(method: str) -> None:
+    """Raises a UsageError if a key cannot decide whom this method gives."""
+    if method == "margin":
+        raise UsageError(
+            "Method 'margin' moves people by the photographs, so a case key would not give the "
+            "same one again; use method 'draw' or leave the key out."
+        )
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret in a file: its bytes, without the line end that editors add to a line of text.
+
+    One line end is taken away if all before it is printable UTF-8; what looks like random bytes
+    stays as it is.
+
+    Raises:
+        UsageError: The file cannot be read or is too short.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The file of the secret cannot be read ({error.strerror}); check its path."
+        ) from error
+    secret = _without_line_end(content)
+    if len(secret) < SHORTEST_SECRET:
+        raise UsageError(
+            f"The file of the secret holds {len(secret)} bytes, fewer than the {SHORTEST_SECRET} "
+            "that a secret needs; make one with: head -c 32 /dev/urandom > secret"
+        )
+    return secret
+
+
+def _without_line_end(content: bytes) -> bytes:
+    line = content.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        return line if line.decode().isprintable() else content
+    except UnicodeDecodeError:
+        return content
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +86,7 @@ class CaseKey:
         case_id: The patient's id, any text; compared in Unicode's NFC form, outer blanks ignored.
 
     Raises:
-        UsageError: The secret is too short or the case id is empty.
+        UsageError: The secret is too short, or the case id is empty or no Unicode text.
     """
 
     secret: bytes = field(repr=False)
@@ -39,8 +99,7 @@ class CaseKey:
                 f"A secret needs at least {SHORTEST_SECRET} bytes, got {len(self.secret)}; make "
                 "one with: head -c 32 /dev/urandom > secret"
             )
-        if not self.case_id.strip():
-            raise UsageError("A case key needs a case id; give the patient's.")
+        canonical_case_id(self.case_id)
 
     def words(self) -> tuple[int, ...]:
         """Eight words of 32 bits that seed the draw."""
@@ -54,7 +113,7 @@ class CaseKey:
         return self._digest(_NAME, identity).hex()[:12]
 
     def _digest(self, *parts: bytes) -> bytes:
-        case = unicodedata.normalize("NFC", self.case_id.strip()).encode()
+        case = canonical_case_id(self.case_id)
         message = b"".join(
             len(part).to_bytes(8, "little") + part for part in (*parts[:1], case, *parts[1:])
         )

@@ -14,7 +14,7 @@ Embeddings = npt.NDArray[np.float32]
 
 
 class Persons:
-    """The new people of an output folder; a look-up is one matrix product."""
+    """The new people of an output folder, by one embedder; a look-up is one matrix product."""
 
     def __init__(self, limit: float) -> None:
         """``limit`` is the largest cosine at which two people count as different."""
@@ -29,7 +29,6 @@ class Persons:
             owner: The case; cases with one owner may share a person.
             people: float32 [v, e], unit vectors.
         """
-        self._compare_with(people)
         used = len(self._owners)
         if used + len(people) > len(self._rows):  # doubled, so that n cases are copied 2 n times
             larger = np.empty((2 * used + len(people), people.shape[1]), np.float32)
@@ -47,13 +46,7 @@ class Persons:
 
     def taken(self, owner: str, people: Embeddings) -> bool:
         """Whether one of ``people``, float32 [v, e], was given to another case."""
-        self._compare_with(people)
         return too_close(people, self.of_others(owner), self.limit)
-
-    def _compare_with(self, people: Embeddings) -> None:
-        """Forget what another bundle's embedder said: its numbers mean nothing to this one."""
-        if self._owners and people.shape[1] != self._rows.shape[1]:
-            self._rows, self._owners = np.empty((0, 0), np.float32), []
 
 
 def too_close(people: Embeddings, others: Embeddings, limit: float) -> bool:

@@ -15,6 +15,7 @@ from vera.cases import CaseList, ListedCase
 from vera.errors import UsageError
 from vera.journal import Entry, Journal, content_digest
 from vera.keep import Keep
+from vera.key import canonical_case_id, require_drawn
 from vera.output import Naming
 from vera.report import BundleReport
 from vera.settings import Settings
@@ -41,7 +42,7 @@ class JobConfig:
         networks: The bundle, for the reports of cases that fail.
 
     Raises:
-        UsageError: There are both a seed and a secret.
+        UsageError: There are both a seed and a secret, or a secret and the method ``margin``.
     """
 
     out: Path
@@ -63,6 +64,8 @@ class JobConfig:
                 "--seed and --secret were both given; with a secret the draw follows from it and "
                 "the case id, so leave --seed out."
             )
+        if self.secret is not None:
+            require_drawn(self.settings.method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,8 @@ def plans(cases: CaseList, config: JobConfig, journal: Journal) -> Iterator[Plan
     seen: Counter[tuple[bytes, ...]] = Counter()
     for number, case in enumerate(cases.cases, 1):
         contents = tuple(content_digest(photo) or b"" for photo in case.photos)
-        # Two cases of the same photographs are two cases: the second one is not "finished" by
-        # the first.
         seen[contents] += 1
-        key = journal.digest(*contents, b"%d" % seen[contents])
+        key = journal.case_key(contents, seen[contents])
         secret = _secret(case, config)
         options = journal.digest(_options(case, config, cases.nested).encode(), *secret)
         owner = journal.digest(b"owner", *secret) if secret else None
@@ -115,7 +116,7 @@ def plans(cases: CaseList, config: JobConfig, journal: Journal) -> Iterator[Plan
 def _secret(case: ListedCase, config: JobConfig) -> tuple[bytes, ...]:
     if config.secret is None or case.case_id is None:
         return ()
-    return config.secret, case.case_id.encode("utf-8", "surrogateescape")
+    return config.secret, canonical_case_id(case.case_id)
 
 
 def _options(case: ListedCase, config: JobConfig, nested: bool) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from vera import align
 from vera.contract import EMBEDDER_SIZE
 from vera.errors import EngineError, UsageError
+from vera.hiding import paint_over
 from vera.judge_card import RANGES, Card, model_hash, read_card
 
 if TYPE_CHECKING:
@@ -63,12 +64,15 @@ class Recogniser:
         self._input = _image_input(path, self._session)
         self._output = self._embedding_output(path)
 
-    def embed(self, image: Image, points: Points) -> Embedding:
+    def embed(
+        self, image: Image, points: Points, hidden: npt.NDArray[np.bool_] | None = None
+    ) -> Embedding:
         """Embedding of the face with these five points.
 
         Args:
             image: uint8 [h, w, 3].
             points: float64 [5, 2]: image-left eye, image-right eye, nose tip, mouth corners.
+            hidden: bool [h, w], pixels that are painted over with the mean colour of the others.
 
         Returns:
             float32 [e], unit length.
@@ -77,7 +81,10 @@ class Recogniser:
             EngineError: The network failed, or gave something that is no direction.
         """
         size = self._input.size
-        crop = align.warp_to_crop(image, align.crop_matrix(points, align.ARCFACE, size), size)
+        matrix = align.crop_matrix(points, align.ARCFACE, size)
+        crop = align.warp_to_crop(image, matrix, size)
+        if hidden is not None:
+            crop = paint_over(crop, hidden, matrix)
         try:
             vector = self._run(crop)[self._output][0].astype(np.float64)
         except Exception as error:  # ONNX Runtime raises types of its own, of no common base

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vera.cases import ListedCase
-from vera.casework import CaseFailure
+from vera.casework import FAILED, CaseFailure
 from vera.journal import Finished
 
 
@@ -47,7 +47,7 @@ class JobSummary:
         variants: New identities of each case; each photograph has as many outputs.
         anonymized: Outputs written by this run or an earlier one.
         refused: Reasons of refused outputs and how often.
-        failed: Cases that could not be done.
+        failed: Cases of which something could not be done and will be tried again.
         skipped: Entries of the folder that are no photographs.
         leftovers: Half-written files of a killed run that were removed.
         others: Cases in the output folder that are not part of this job.
@@ -78,7 +78,7 @@ class JobSummary:
         photos = len(outcome.case.photos)
         self.done += photos
         self.resumed += photos if outcome.resumed else 0
-        self.failed += outcome.failure is not None
+        self.failed += any(photo.reason == FAILED for photo in outcome.photos)
         for times in outcome.milliseconds:
             for stage, time in times.items():
                 self.stages[stage].append(time)

@@ -211,7 +211,7 @@ def _outcome(
     try:
         return do_case(anonymizer, task, progress=progress, write=write)
     except Exception as error:
-        return CaseFailure.of(error)
+        return CaseFailure.of(error, task)
 
 
 @dataclass(slots=True)
@@ -246,5 +246,5 @@ def _work(task: CaseTask) -> Outcome:
         if worker.anonymizer is None:
             worker.anonymizer = worker.open_worker()
     except Exception as error:
-        return CaseFailure.of(error)
+        return CaseFailure.of(error, task)
     return _outcome(worker.anonymizer, task, None, worker.write)

@@ -21,6 +21,7 @@ from vera.report import BundleReport, KeptReport, PhotoReport
 from vera.write import write_image
 
 _BUNDLE = BundleReport("fake", "0", {})
+ENGINES = ("guide",)
 _PEOPLE = 4  # so few that two cases soon get the same one
 THRESHOLD = 0.8
 
@@ -53,10 +54,11 @@ class FakeAnonymizer:
         before: Callable[[int], None] = lambda number: None,
     ) -> None:
         self.bundle = SimpleNamespace(
-            manifest={"name": "fake", "bundle": str(bundle)},
+            digest=f"digest of {bundle}",
             name="fake",
             version="0",
             hashes={},
+            engines=ENGINES,
         )
         self.threads = threads
         self.judges = judges

@@ -144,3 +144,13 @@ def test_bank_that_is_no_archive_is_refused(tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(BundleError, match="cannot be read"):
         read_identities(path)
+
+
+def test_digest_is_that_of_the_manifest_whatever_the_order_of_its_entries(bundle_folder, fakes):
+    digest = load_bundle(bundle_folder).digest
+    manifest = bundle_folder / "manifest.json"
+    entries = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps(dict(reversed(entries.items())), indent=2), "utf-8")
+    assert load_bundle(bundle_folder).digest == digest
+    manifest.write_text(json.dumps({**entries, "version": "1"}), "utf-8")
+    assert load_bundle(bundle_folder).digest != digest

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ OTHERS = {
     "--keep": (["eyes,brows"], lambda seen: seen.call["keep"] == ["eyes,brows"]),
     "--seed": (["5"], lambda seen: seen.call["seed"] == 5),
     "--threads": (["3"], lambda seen: seen.anonymizer.threads == 3),
-    "--bundle": (["b"], lambda seen: seen.anonymizer.bundle.manifest["bundle"] == "b"),
+    "--bundle": (["b"], lambda seen: seen.log["bundle"] == "digest of b"),
     "--format": (["jpg"], lambda seen: [p.name for p in images(seen.out)] == ["anon_1.jpg"]),
     "--names": (["original"], lambda seen: [p.name for p in images(seen.out)] == ["photo.png"]),
     "--cases": (["table.csv"], lambda seen: (seen.out / "case_0001/anon_1.png").exists()),
@@ -221,12 +222,13 @@ def test_white_space_that_an_editor_adds_to_the_secret_changes_nothing(see, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--secret", "nowhere", "--case-id", "a"], "--secret cannot be read"),
+        (["--secret", "nowhere", "--case-id", "a"], "of the secret cannot be read"),
         (["--secret", "short", "--case-id", "a"], "holds 5 bytes, fewer than the 16"),
         (["--secret", "secret"], "every case needs an id"),
         (["--secret", "secret", "--case-id", "a", "--seed", 1], "leave --seed out"),
         (["--case-id", "a"], "does nothing without --secret"),
         (["cases", "--secret", "secret", "--case-id", "a"], "have ids of their own"),
+        (["--secret", "secret", "--case-id", " "], "needs a case id"),
         (["--keep", "mouth", "--keep", "eyes"], "Got 2 --keep for 1 photographs"),
         (["--judge-threshold", "0.4"], "Got 1 --judge-threshold for 0 --judge"),
         (["--judge-values", "0..255"], "Got 1 --judge-values for 0 --judge"),
@@ -251,6 +253,30 @@ def test_senseless_flags_are_a_usage_error_and_nothing_is_written(
     assert sentence in told.err
     assert "Traceback" not in told.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--secret", "secret", "--case-id", "a"], []])
+def test_method_that_cannot_work_is_told_before_the_first_photograph_is_read(
+    see, monkeypatch, arguments
+):
+    sentence = "so a case key would not"
+    if not arguments:
+        monkeypatch.setattr("fake_anonymizer.ENGINES", ())
+        sentence = "has no engine guide"
+    seen = see("--method", "margin", *arguments)
+    assert seen.code == 2
+    assert sentence in seen.told
+    assert seen.anonymizer.calls == []
+    assert not seen.out.exists()
+
+
+def test_folder_whose_name_is_no_text_is_told_when_a_secret_is_given(see, tmp_path, capsys):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path / "cases") + b"/j\xf6rg"))
+    write_photo(folder / "front.png", 5)
+    assert see("cases", "--seed", 1).code == 0
+    assert anonymize("cases", "--secret", "secret", "--out", "keyed") == 2
+    assert "Case 3 of the job: A case id must be UTF-8 text" in capsys.readouterr().err
+    assert not (tmp_path / "keyed").exists()
 
 
 def test_log_in_a_place_that_takes_none_is_found_before_the_work(photo, out, tmp_path, capsys):

@@ -10,6 +10,7 @@ from vera.cli import main
 from vera.commands import edit
 from vera.commands.parsing import FAILED, OK, USAGE
 from vera.editing import Editor, command, load_latents
+from vera.editing.earlier import remove_earlier
 from vera.errors import PhotoError, RefusedError, UsageError
 
 _PER_PERSON = ("codes", "skin", "female", "age", "yaw", "embedding")
@@ -160,6 +161,36 @@ def test_earlier_edits_stay_unless_overwritten_as_a_whole(run, out):
     (out / "notes.txt").write_text("the user's own")
     run("--draw", 1, "--overwrite")
     assert names(out) == ["edited_0.png", "edits.json", "notes.txt", "strip.png"]
+
+
+def test_the_record_lists_the_files_that_belong_to_it(run, out, photo):
+    more = ("--segmentation", "--in-place", "--to", "draw:9", "--frames", 3)
+    run(photo, "--steps", 1, "--edit", "hair=draw:7", *more)
+    assert sorted([*told(out)["files"], "edits.json"]) == names(out)
+
+
+def test_files_of_the_user_are_neither_deleted_nor_written_over(run, out):
+    run("--draw", 1, "--edit", "hair=draw:7")
+    (out / "frame_of_reference.png").write_text("the user's own")
+    (out / "edited_99.png").write_text("the user's own")
+    run("--draw", 1, "--overwrite")
+    kept = {"frame_of_reference.png", "edited_99.png"}
+    assert set(names(out)) == {"edited_0.png", "edits.json", "strip.png", *kept}
+    (out / "frame_0.png").write_text("the user's own")
+    with pytest.raises(UsageError, match="holds 1 files that are named like"):
+        run("--draw", 1, "--to", "draw:2", "--frames", 2, "--overwrite")
+    assert (out / "frame_0.png").read_text() == "the user's own"
+
+
+def test_a_record_never_names_files_of_other_folders(out, tmp_path):
+    (tmp_path / "photo.png").write_text("the user's own")
+    out.mkdir()
+    (out / "edits.json").write_text(json.dumps({"files": ["../photo.png", 3, "gone.png"]}))
+    remove_earlier(out)
+    (out / "edits.json").write_text(json.dumps({"files": ["../photo.png", "gone.png"]}))
+    remove_earlier(out)
+    assert (tmp_path / "photo.png").exists()
+    assert names(out) == []
 
 
 @pytest.mark.parametrize(

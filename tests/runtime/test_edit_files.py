@@ -8,7 +8,6 @@ from PIL import Image
 from vera import contract
 from vera.bundle import load_bundle
 from vera.editing import load_latents, save_latents
-from vera.editing.latent_file import bundle_digest
 from vera.errors import OutputError, PhotoError, ShapeError
 from vera.write import write_animation, write_bytes
 
@@ -24,7 +23,7 @@ def path(tmp_path):
 def write(path, bundle, **changes):
     """A latents file with some of its entries changed."""
     about = {
-        "bundle": bundle_digest(bundle),
+        "bundle": bundle.digest,
         "contract": contract.CONTRACT_VERSION,
         "personal": True,
         **changes.pop("about", {}),

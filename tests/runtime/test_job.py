@@ -67,6 +67,19 @@ def test_journal_is_readable_by_its_owner_only(folder, tmp_path):
     assert (tmp_path / "out" / JOURNAL_NAME).stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("torn", [False, True])
+def test_journal_is_never_readable_by_others_not_even_until_its_mode_is_changed(
+    tmp_path, monkeypatch, torn
+):
+    if torn:
+        Journal.open(tmp_path)
+        with (tmp_path / JOURNAL_NAME).open("a") as journal:
+            journal.write('{"case": "0')
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    Journal.open(tmp_path)
+    assert (tmp_path / JOURNAL_NAME).stat().st_mode & 0o777 == 0o600
+
+
 def test_second_run_does_nothing(folder, tmp_path):
     run(folder, tmp_path / "out")
     before = outputs(tmp_path / "out")

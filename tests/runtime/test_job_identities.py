@@ -187,6 +187,14 @@ def test_cases_of_one_id_share_their_person_on_purpose(tmp_path):
     assert people(out)[0] == people(out)[1]
 
 
+def test_spellings_of_one_id_are_one_owner(tmp_path):
+    out = tmp_path / "out"
+    for number, name in enumerate(("Jose\u0301", " Jos\u00e9 ")):
+        photo = write_photo(tmp_path / str(number) / name / "front.png", number)
+        run(photo.parents[1], out, seed=None, secret=SECRET, distinct=THRESHOLD)
+    assert people(out)[0] == people(out)[1]
+
+
 def test_people_are_in_the_journal_only_when_asked_for(folder, tmp_path):
     run(folder, tmp_path / "out")
     assert '"persons": []' in (tmp_path / "out" / JOURNAL_NAME).read_text()
@@ -223,9 +231,12 @@ def test_collision_is_a_cosine_above_the_limit_with_another_owner():
     assert len(persons.of_others("case 1")) == 2
 
 
-def test_people_of_another_embedder_are_forgotten():
-    persons = Persons(0.5)
-    persons.add("a", np.eye(3, dtype=np.float32)[:1])
-    assert not persons.taken("b", np.eye(4, dtype=np.float32)[:1])
-    persons.add("b", np.eye(4, dtype=np.float32)[:1])
-    assert persons.of_others("c").shape == (1, 4)
+def test_people_by_another_bundle_are_not_compared(tmp_path):
+    out = tmp_path / "out"
+    run(many(tmp_path / "cases", 4), out, seed=1, distinct=THRESHOLD, bundle="a")
+    write_photo(tmp_path / "others" / "x" / "front.png", 50)
+    summary, _ = run(tmp_path / "others", out, seed=1, distinct=THRESHOLD, bundle="b")
+    assert summary.anonymized == 1  # all four people are taken, but by the other embedder
+    write_photo(tmp_path / "more" / "y" / "front.png", 51)
+    summary, _ = run(tmp_path / "more", out, seed=1, distinct=THRESHOLD, bundle="a")
+    assert summary.refused == {"no-person": 1}

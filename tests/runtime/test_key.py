@@ -8,7 +8,7 @@ import pytest
 from vera.appearance import Appearance
 from vera.contract import high_level_row
 from vera.errors import UsageError
-from vera.key import CaseKey
+from vera.key import CaseKey, canonical_case_id, read_secret
 from vera.redraw import draw_keyed_identity
 
 _SECRET = bytes(range(32))
@@ -102,3 +102,26 @@ def test_seed_beside_a_key_is_refused(run, fakes):
 def test_key_with_moved_people_is_refused(run, fakes):
     with pytest.raises(UsageError, match="so a case key would not"):
         run([fakes.draw_photo()], key=CaseKey(_SECRET, "A-17"), method="margin")
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        (b"a long enough secret\n", b"a long enough secret"),
+        (b"a long enough secret\r\n", b"a long enough secret"),
+        (b" a long enough secret \n\n", b" a long enough secret \n\n"),
+        ("ein Schl\u00fcssel, lang genug\n".encode(), "ein Schl\u00fcssel, lang genug".encode()),
+        (bytes(range(32)), bytes(range(32))),
+        (b"\t" + bytes(range(200, 216)) + b"\n", b"\t" + bytes(range(200, 216)) + b"\n"),
+        (b"\n" * 20, b"\n" * 20),
+    ],
+)
+def test_secret_of_a_file_loses_nothing_but_the_line_end_of_a_text(tmp_path, content, secret):
+    (tmp_path / "secret").write_bytes(content)
+    assert read_secret(tmp_path / "secret") == secret
+
+
+def test_canonical_case_id_is_what_the_key_uses():
+    assert canonical_case_id(" Jose\u0301 ") == "Jos\u00e9".encode()
+    with pytest.raises(UsageError, match="must be UTF-8 text"):
+        CaseKey(_SECRET, "j\udcf6rg")

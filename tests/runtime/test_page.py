@@ -110,7 +110,7 @@ def test_kept_region_is_outlined_in_pixels_of_the_output(out, page):
 
 
 def test_report_without_the_later_measurements_is_shown(out, page):
-    face = FaceReport((3, 4), 5.0, 0.2, 0.4, 1, True)
+    face = FaceReport((3, 4), 5.0, 0.2, 0.43, 1, True, limit=0.4)
     plain = full_report(
         faces=(face,), kept=KeptReport(), settings={}, inversion=None, identity=None, variants=1
     )
@@ -124,11 +124,11 @@ def test_all_measurements_are_shown(out, page):
     write_output(out, "anon_1", full_report(), picture())
     text = page().text
     for told in (
-        "0.210, limit 0.450, safe; 2 draws",
+        "0.210, limit 0.420, safe; 2 draws",
         "0.110, limit 0.300",
         "0.20 % (2 of 1000 pixels)",
         "0.4 grey levels, 95 %: 2.5",
-        "turned by +1.0°, -2.0°, +0.5°",
+        "turned by about 0°, 5°, 0°",
         "400 pixels compared, largest difference 0; 7 % of the face",
         "0.800; without the kept region 0.600",
         "The identity is close to the limit.",
@@ -200,11 +200,56 @@ def test_a_folder_is_a_case_and_numbers_sort_as_numbers(out):
 
 
 def test_outputs_of_one_call_are_a_case_without_a_folder_of_their_own(out):
-    for number, seed in ((1, 5), (2, 5), (3, 6)):
-        write_output(out, f"anon_{number}", full_report(seed=seed), picture())
+    for number, photo, seed in ((1, 1, 5), (2, 2, 5), (3, 1, 6)):
+        write_output(out, f"anon_{number}", full_report(seed=seed, photo=photo), picture())
     write_output(out, "anon_4", full_report(seed=6, mode="single", variants=1), picture())
-    sizes = [len(case.outputs) for case in read_outputs(out).cases]
-    assert sizes == [2, 1, 1]
+    assert sizes(out) == [2, 1, 1]
+
+
+def sizes(out) -> list[int]:
+    return [len(case.outputs) for case in read_outputs(out).cases]
+
+
+def test_keyed_calls_are_cases_although_their_seed_is_the_same(out):
+    number = 0
+    for call, (photos, variants) in enumerate([(2, 1), (2, 1), (3, 2), (1, 2)]):
+        for photo in range(1, photos + 1):
+            number += 1
+            for variant in range(1, variants + 1):
+                told = full_report(
+                    seed=0,
+                    photo=photo,
+                    variant=variant,
+                    variants=variants,
+                    mode="paired" if photos > 1 else "single",
+                    identity=f"{call}{variant}" * 6,
+                )
+                name = f"anon_{number}" + (f"_v{variant}" if variant > 1 else "")
+                write_output(out, name, told, picture())
+    assert sizes(out) == [2, 2, 6, 2]
+
+
+def test_outputs_of_two_calls_are_told_apart_by_their_identity(out):
+    for name, photo, identity in (("a", 1, "1"), ("b", 1, "2"), ("c", 2, "1"), ("d", 2, "2")):
+        told = full_report(seed=0, photo=photo, identity=identity * 12)
+        write_output(out, name, told, picture())
+    cases = read_outputs(out).cases
+    assert [[o.name for o in case.outputs] for case in cases] == [["a", "c"], ["b", "d"]]
+
+
+def test_refused_photograph_belongs_to_the_call_before_it(out):
+    write_output(out, "anon_1", full_report(seed=0, photo=1, identity="1" * 12), picture())
+    write_output(out, "anon_2", refused_report(seed=0, photo=2, mode="paired", variants=2))
+    assert sizes(out) == [2]
+
+
+def test_outputs_named_like_the_job_s_files_are_seen(out):
+    for name in ("vera-smith", "case_0001/vera-log"):
+        write_output(out, name, full_report(mode="single"), picture())
+    (out / "vera-log.json").write_text("{}")
+    found = read_outputs(out)
+    assert sorted(output.name for output in found.outputs) == ["case_0001/vera-log", "vera-smith"]
+    assert found.faults == ()
 
 
 @pytest.mark.parametrize("made", [False, True])
@@ -225,7 +270,9 @@ def test_summary_counts(out):
 
 
 def test_the_face_nearest_to_its_limit_is_plotted(out):
-    faces = [FaceReport((3, 4), 5.0, cosine, 0.4, 1, False) for cosine in (0.1, 0.3, 0.2)]
+    faces = [
+        FaceReport((3, 4), 5.0, cosine, 0.43, 1, False, limit=0.4) for cosine in (0.1, 0.3, 0.2)
+    ]
     write_output(out, "anon_1", full_report(faces=tuple(faces)), picture())
     output = next(read_outputs(out).outputs)
     assert nearest(output) == (0.3, 0.4)

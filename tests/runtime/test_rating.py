@@ -118,9 +118,23 @@ def test_of_a_lossy_output_s_original_the_rim_is_not_shown():
     assert (region[~kept] == 128).all()
 
 
+def test_of_a_lossy_output_s_original_only_what_the_output_shows_nearly_is_shown():
+    original, output, kept = pair()
+    original[KEPT] = np.clip(original[KEPT], 20, 230)
+    output[KEPT] = original[KEPT] + 8  # about what the codec does to it
+    hole = (slice(48, 52), slice(26, 30))  # of the kept region, which its outline passed over
+    output[hole] = original[hole] + 13
+    region = original_region(original, output, kept, lossy=True)
+    assert (region[hole] == 128).all()
+    assert np.array_equal(region[42:48, 22:38], original[42:48, 22:38])
+
+
 def test_other_photographs_give_no_region():
     original, output, kept = pair()
     assert original_region(picture(3), output, kept, lossy=False) is None
+    assert original_region(picture(3), output, kept, lossy=True) is None
+    thin = kept & (np.arange(60) < 23)  # nothing of it is left within the rim
+    assert original_region(original, output, thin, lossy=True) is None
     assert original_region(original[:-1], output, kept, lossy=False) is None
 
 
@@ -216,6 +230,13 @@ def test_both_conditions_of_a_photograph_are_cropped_alike(study, tmp_path):
     }
     assert sizes.pop("case_0005/anon_1") == (80, 60, 3)
     assert set(sizes.values()) == {(40, 40, 3)}
+
+
+def test_originals_whose_region_cannot_be_shown_are_counted(study, tmp_path):
+    folder, originals = study
+    Image.fromarray(picture(99)).save(originals.by_output["case_0002/anon_1"])
+    written = sheets(folder, tmp_path / "sheets", originals)
+    assert (written.photos, written.regions, written.unshown) == (4, 2, 1)
 
 
 def test_without_originals_each_photograph_is_shown_once(study, tmp_path):

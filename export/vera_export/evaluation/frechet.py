@@ -7,15 +7,11 @@ the figure is no FID and must not be compared with one.
 import numpy as np
 import numpy.typing as npt
 
-from vera import contract
-from vera.align import to_tensor
 from vera.engines import Engines
+from vera.evaluation import frechet
 from vera.evaluation.frechet import Gaussian, frechet_distance
 
 Float = npt.NDArray[np.float64]
-
-# A feature whose spread is below this share of the median one hardly ever fires, and is left out.
-_DEAD = 1e-3
 
 
 def pooled_features(images: npt.NDArray[np.uint8], engines: Engines) -> Float:
@@ -25,13 +21,7 @@ def pooled_features(images: npt.NDArray[np.uint8], engines: Engines) -> Float:
         images: uint8 [n, 256, 256, 3].
         engines: Runs ``perceptual``.
     """
-    rows = []
-    for image in images:
-        maps = engines.run("perceptual", crop=to_tensor(image))
-        rows.append(
-            np.concatenate([maps[t.name][0].mean((1, 2)) for t in contract.PERCEPTUAL.outputs])
-        )
-    return np.asarray(rows, np.float64)
+    return np.stack([frechet.pooled_features(image, engines) for image in images])
 
 
 def frechet_figures(
@@ -49,10 +39,8 @@ def frechet_figures(
         first: Features [n, d] of training images.
         second: Features [n, d] of other training images; they set the scale of each feature, too.
     """
-    centre, spread = second.mean(0), second.std(0)
-    alive = spread > _DEAD * np.median(spread)
-    samples, held_out, first, second = (
-        ((x - centre)[:, alive] / spread[alive]) for x in (samples, held_out, first, second)
+    samples, held_out, first, second = frechet.standardised(
+        second, samples, held_out, first, second
     )
     few = min(len(held_out), len(samples), len(first))
     held, other = Gaussian.fitted(held_out[:few]), Gaussian.fitted(second)

@@ -1,8 +1,6 @@
 """``vera anonymize``: photographs, a folder, a table or a list in, anonymised images out."""
 
 import argparse
-import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +26,7 @@ from vera.commands.parsing import (
     count,
     positive,
 )
-from vera.commands.secret import read_secret
+from vera.commands.secret import secret_of
 from vera.commands.settings import add_settings, settings_of
 from vera.display import Display
 from vera.errors import UsageError
@@ -116,19 +114,21 @@ def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
     if args.case_id is not None and args.secret is None:
         raise UsageError("--case-id does nothing without --secret; give both or none.")
     settings, files = settings_of(args), judges_of(args)
+    secret = None if args.secret is None else secret_of(args.secret)
     cases = collect_cases(
         args.input,
         keep=args.keep or "none",
         out=args.out,
         table=args.cases,
         case_id=args.case_id,
+        keyed=secret is not None,
         read_list=sys.stdin.buffer.read,
     )
     threads = threads_of_each(args.threads, args.workers, available_cores())
     opening = Opening(args.bundle, threads, files, opened)
     judges = [file.open() for file in files]
     anonymizer = opening(judges)
-    config = _config(args, settings, anonymizer.bundle, tuple(map(judge_digest, judges)))
+    config = _config(args, settings, anonymizer.bundle, tuple(map(judge_digest, judges)), secret)
     log = JobLog(args.log or args.out / LOG_NAME, config, args.workers)
     if args.log is not None:  # found now, not after hours
         prepare_folder(args.log.parent)
@@ -156,22 +156,29 @@ def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
 
 
 def _config(
-    args: argparse.Namespace, settings: Settings, bundle: Any, judges: tuple[str, ...]
+    args: argparse.Namespace,
+    settings: Settings,
+    bundle: Any,
+    judges: tuple[str, ...],
+    secret: bytes | None,
 ) -> JobConfig:
-    from vera.draw import SAME_PERSON  # here: it brings the native operations
+    from vera.draw import SAME_PERSON  # here: they bring the native operations
+    from vera.margin import require_guide
 
-    manifest = json.dumps(dict(bundle.manifest), sort_keys=True)
+    if settings.method == "margin":
+        require_guide(bundle)
+
     limit = SAME_PERSON if settings.separation is None else settings.separation
     return JobConfig(
         out=args.out,
-        bundle=hashlib.sha256(manifest.encode()).hexdigest(),
+        bundle=bundle.digest,
         seed=args.seed,
         settings=settings,
         format=args.format,
         names=args.names,
         overwrite=args.overwrite,
         judges=judges,
-        secret=None if args.secret is None else read_secret(args.secret),
+        secret=secret,
         distinct=limit if args.distinct else None,
         networks=bundle_report(bundle),
     )

@@ -13,7 +13,9 @@ from vera.commands.parsing import (
     open_anonymizer,
     positive,
 )
+from vera.commands.settings import add_settings
 from vera.evaluation import BASELINES
+from vera.judge_card import RANGES
 
 EXAMPLES = """examples:
   vera evaluate pairs/ --keep mouth none --judge face.onnx --judge-values 0..255 \\
@@ -23,6 +25,10 @@ EXAMPLES = """examples:
 
 Outputs are kept in OUT/outputs and not made again; a later run with more rows or judges goes on
 from there."""
+
+
+# The others change the frame or the number of outputs, or the limit of what is measured.
+_SETTINGS = ("faces", "steps", "frame", "background", "hair", "preserve", "keep_margin", "method")
 
 
 def add(commands: Commands) -> None:
@@ -43,10 +49,10 @@ def add(commands: Commands) -> None:
     _add_rows(parser)
     _add_matchers(parser)
     add("--seed", type=count, default=0, help="of all cases; default: %(default)s")
-    add("--steps", type=count, help="most steps of the inversion; default: as tuned")
     add("--bundle", type=Path, help="folder of a bundle; default: the one in the package")
     add("--threads", type=positive, help="threads of the engines; default: all cores")
     add("--sheets", action="store_true", help="contact sheets, which show the originals")
+    add_settings(parser, only=_SETTINGS)
 
 
 def _add_rows(parser: argparse.ArgumentParser) -> None:
@@ -82,9 +88,14 @@ def _add_matchers(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="MODEL.onnx",
-        help="a recogniser of yours, with its card MODEL.json if there is one; repeatable",
+        help="a recogniser of yours, with its card MODEL.json if there is one; it only measures "
+        "here, where vera anonymize --judge refuses what it recognises; repeatable",
     )
-    add("--judge-values", choices=("0..255", "-1..1", "0..1"), help="of all judges' input")
+    add(
+        "--judge-values",
+        choices=tuple(RANGES),
+        help="range of all judges' input, after an equals sign (=-1..1); default: their cards'",
+    )
     add("--judge-threshold", type=float, help="of all judges; default: their cards'")
     add(
         "--independent",

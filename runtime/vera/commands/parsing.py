@@ -16,7 +16,7 @@ class OpenedAnonymizer(AnonymizerLike, Protocol):
 
     @property
     def bundle(self) -> Any:
-        """The bundle; only ``manifest`` is looked at."""
+        """The bundle: what it is called, its digest and engines are looked at."""
 
 
 # Called as ``Anonymizer(bundle, threads=...)``; None stands for that class.

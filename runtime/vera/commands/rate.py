@@ -58,6 +58,8 @@ def _export(args: argparse.Namespace, _: OpenAnonymizer) -> int:
     written = write_sheets(found, args.out, study, originals=originals)
     print(f"photographs  {written.photos} on each of {args.raters} sheets")
     print(f"             {written.regions} of them also as the kept region of the original")
+    if written.unshown:
+        print(f"             {written.unshown} not: their original's region cannot be shown alone")
     print(f"left out     {written.left_out} without an image")
     print(f"sheets       {args.out}")
     print(f"key          {args.out / KEY_NAME}: keep it from the raters")

@@ -1,7 +1,8 @@
 """The flags of :class:`vera.settings.Settings`: the same names as in Python, with hyphens."""
 
 import argparse
-from typing import get_args
+from collections.abc import Collection
+from typing import Any, get_args
 
 from vera.commands.parsing import count, positive
 from vera.photo import PIXEL_LIMIT
@@ -17,10 +18,13 @@ from vera.settings import (
 )
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for every setting."""
+def add_settings(parser: argparse.ArgumentParser, only: Collection[str] = NAMES) -> None:
+    """Adds a flag for every setting, or for those whose names are in ``only``."""
     group = parser.add_argument_group("how a case is done")
-    add = group.add_argument
+
+    def add(flag: str, **options: Any) -> None:
+        if flag.removeprefix("--").replace("-", "_") in only:
+            group.add_argument(flag, **options)
 
     def choose(flag: str, choices: object, default: str, told: str) -> None:
         add(flag, choices=get_args(choices), default=default, help=f"{told}; default: %(default)s")
@@ -50,12 +54,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The settings of the flags.
+    """The settings of the flags; those without a flag are the default.
 
     Raises:
         UsageError: A value makes no sense.
     """
-    return Settings(**{name: getattr(args, name) for name in NAMES})
+    return Settings(**{name: getattr(args, name) for name in NAMES if hasattr(args, name)})
 
 
 def _preserved(text: str) -> tuple[str, ...]:

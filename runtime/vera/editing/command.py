@@ -3,9 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from vera.commands.parsing import OK
+from vera.editing.earlier import RECORD, earlier_files, remove_earlier
 from vera.editing.editor import Editor, Progress
 from vera.editing.grammar import parse_edit, parse_share, parse_target
 from vera.editing.latent_file import save_latents
@@ -24,10 +24,6 @@ _PERSONAL_LATENTS = (
     "photograph."
 )
 _DEFAULT_FRAMES = 8
-_OWN_FILES = (
-    *("edited_*.png", "parts_*.png", "frame_*.png"),
-    *("strip.png", "in_place.png", "interpolation.webp", "edits.json"),
-)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,11 +61,18 @@ def check(args: argparse.Namespace) -> None:
         parse_target(text)
     if args.truncation is not None:
         parse_share(args.truncation, "--truncation")
-    earlier = len(_earlier(args.out))
+    earlier = earlier_files(args.out)
     if earlier and not args.overwrite:
         raise UsageError(
-            f"The output folder holds {earlier} files of earlier edits; choose another one or add "
-            "--overwrite."
+            f"The output folder holds {len(earlier)} files of earlier edits; choose another one or "
+            "add --overwrite."
+        )
+    wanted = {args.out / name for name in (RECORD, *_names(args))}
+    foreign = sum(path.exists() for path in wanted.difference(earlier))
+    if foreign:
+        raise UsageError(
+            f"The output folder holds {foreign} files that are named like those to be written and "
+            "are not of earlier edits; move them or choose another folder."
         )
 
 
@@ -97,10 +100,11 @@ def carry_out(args: argparse.Namespace, editor: Editor) -> int:
     prepare_folder(args.out)
     if args.save_latents is not None:
         save_latents(args.save_latents, last.latents, editor.bundle, personal=last.personal)
-    for path in _earlier(args.out):
-        path.unlink(missing_ok=True)
+    remove_earlier(args.out)
+    # The record first: what is listed in it is ours, also after a run that was killed.
+    names = _names(args)
+    write_text(args.out / RECORD, record(steps, face.origin, editor.bundle, targets, names))
     _write(args, steps, frames, placed)
-    write_text(args.out / "edits.json", record(steps, face.origin, editor.bundle, targets))
     _tell(steps, targets, args)
     return OK
 
@@ -114,9 +118,22 @@ def _require(present: object, names: tuple[str, ...], args: argparse.Namespace, 
             )
 
 
-def _earlier(out: Path) -> list[Path]:
-    """Files of earlier edits: they are never mixed with new ones."""
-    return [path for pattern in _OWN_FILES for path in sorted(out.glob(pattern))]
+def _names(args: argparse.Namespace) -> tuple[str, ...]:
+    """The pictures that checked arguments ask for."""
+    steps = range(len(args.edit) + 1)
+    names = [f"edited_{i}.png" for i in steps]
+    names += [f"parts_{i}.png" for i in steps if args.segmentation]
+    names.append("strip.png")
+    if args.to:
+        names += _frame_names(args.frames or _DEFAULT_FRAMES)
+        names.append("interpolation.webp")
+    if args.in_place:
+        names.append("in_place.png")
+    return tuple(names)
+
+
+def _frame_names(count: int) -> list[str]:
+    return [f"frame_{i:0{len(str(count - 1))}}.png" for i in range(count)]
 
 
 def _open(args: argparse.Namespace, editor: Editor, say: Progress) -> Face:
@@ -142,8 +159,8 @@ def _write(
         if args.segmentation:
             write_image(args.out / f"parts_{i}.png", part_map(step.look.labels))
     write_image(args.out / "strip.png", strip(steps))
-    for i, frame in enumerate(frames):
-        write_image(args.out / f"frame_{i:0{len(str(len(frames) - 1))}}.png", frame)
+    for name, frame in zip(_frame_names(len(frames)), frames, strict=True):
+        write_image(args.out / name, frame)
     if frames:
         write_animation(args.out / "interpolation.webp", frames)
     if placed is not None:

@@ -4,7 +4,6 @@ Latents of a photograph rebuild the face in it: they are personal data as the ph
 are written only when asked for, and readable by their owner alone.
 """
 
-import hashlib
 import io
 import json
 import zipfile
@@ -24,12 +23,6 @@ _ENTRIES = ("latents", "about")
 _LARGEST_BYTES = 4 * 2**20  # unpacked; a face of the widest layout in use takes 64 KiB
 
 
-def bundle_digest(bundle: Bundle) -> str:
-    """sha256, hexadecimal, of a bundle's manifest, which lists the sha256 of every file."""
-    manifest = json.dumps(dict(bundle.manifest), sort_keys=True)
-    return hashlib.sha256(manifest.encode()).hexdigest()
-
-
 def save_latents(path: Path, latents: Tensor, bundle: Bundle, *, personal: bool) -> None:
     """Writes latents as ``.npz``, with the permissions 0600.
 
@@ -43,7 +36,7 @@ def save_latents(path: Path, latents: Tensor, bundle: Bundle, *, personal: bool)
         OutputError: Nothing was written.
     """
     about = {
-        "bundle": bundle_digest(bundle),
+        "bundle": bundle.digest,
         "contract": contract.CONTRACT_VERSION,
         "layout": asdict(bundle.layout),
         "personal": personal,
@@ -104,7 +97,7 @@ def _check_origin(made_by: str, version: object, bundle: Bundle) -> None:
             f"A latents file was made for contract {version!r}, this package has "
             f"{contract.CONTRACT_VERSION}; write it again with this release."
         )
-    digest = bundle_digest(bundle)
+    digest = bundle.digest
     if made_by != digest:
         raise PhotoError(
             f"A latents file was made with another bundle ({made_by[:12]!r}, this one is "

@@ -13,7 +13,11 @@ _DIGITS = 4
 
 
 def record(
-    steps: Sequence[Step], origin: Origin, bundle: Bundle, targets: Sequence[Step] = ()
+    steps: Sequence[Step],
+    origin: Origin,
+    bundle: Bundle,
+    targets: Sequence[Step] = (),
+    files: Sequence[str] = (),
 ) -> str:
     """The text of ``edits.json``.
 
@@ -22,8 +26,10 @@ def record(
         origin: Where the face came from.
         bundle: What edited it.
         targets: The corners of the interpolation, the first is where it starts.
+        files: Names of the pictures that belong to it.
     """
     content = {
+        "files": list(files),
         "source": origin,
         "shows_a_real_person": any(step.personal for step in (*steps, *targets)),
         "bundle": asdict(bundle_report(bundle)),

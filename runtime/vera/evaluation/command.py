@@ -2,11 +2,12 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vera.commands.settings import settings_of
 from vera.engines import OnnxEngines
 from vera.errors import UsageError
 from vera.evaluation.calibration import Calibration, calibrate
@@ -18,6 +19,7 @@ from vera.evaluation.statistics import require_extra
 from vera.judge import Judge
 from vera.judge_card import write_card
 from vera.recogniser import Recogniser
+from vera.settings import Settings
 
 _SAME = (
     "The thresholds were calibrated on the evaluated photographs themselves: rates of other "
@@ -57,7 +59,7 @@ def run_command(
         OutputError: The disk is full, or the like.
     """
     require_extra()
-    request = _request(args)
+    request, options = _request(args), _options(args)
     peers = dict(peer_folder(text) for text in args.peer)
     if len(peers) < len(args.peer):
         raise UsageError("Two --peer have one name; give each its own.")
@@ -67,7 +69,6 @@ def run_command(
     check_names([judge.name for judge in judges], args.independent)
     anonymizer = open_anonymizer()
     engines = OnnxEngines(anonymizer.bundle, threads=args.threads)
-    options = {} if args.steps is None else {"steps": args.steps}
     makers = Makers(anonymizer, engines, anonymizer.bundle, peers, args.seed, options)
     matched = _match(args, judges, makers, say)
     return evaluate(
@@ -92,6 +93,18 @@ def _request(args: argparse.Namespace) -> Request:
         baselines=tuple(dict.fromkeys(args.baselines)),
         sheets=args.sheets,
     )
+
+
+def _options(args: argparse.Namespace) -> Mapping[str, Any]:
+    """The settings that are not the default: a new setting then leaves earlier outputs valid."""
+    if args.frame == "crop" or args.background == "regenerate":
+        raise UsageError(
+            "vera evaluate compares every output with its photograph at the same place, which "
+            "frame 'crop' and background 'regenerate' do not allow; leave them out."
+        )
+    usual = Settings().options()
+    given = settings_of(args).options()
+    return {name: value for name, value in given.items() if value != usual[name]}
 
 
 def _people(args: argparse.Namespace, source: Path, limit: int | None) -> tuple[Person, ...]:

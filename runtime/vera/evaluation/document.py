@@ -66,7 +66,7 @@ def write_report(
 def _head(facts: Facts) -> str:
     people, machine, bundle = facts.people, facts.machine, facts.bundle
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
-    settings = ", ".join(f"{name} {value}" for name, value in facts.settings.items())
+    settings = ", ".join(f"{name} {_told(value)}" for name, value in facts.settings.items())
     lines = [
         "# Evaluation",
         "",
@@ -96,6 +96,13 @@ def _head(facts: Facts) -> str:
         cells += [one["calibration"], one["role"]]
         lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _told(value: Any) -> str:
+    """A setting: None is the built-in one, an empty list is none."""
+    if value is None:
+        return "built-in"
+    return ("+".join(value) or "none") if isinstance(value, tuple) else str(value)
 
 
 def _estimates(ledger: Ledger, row: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vera.evaluation.matchers import Matcher
 from vera.evaluation.people import Person
 from vera.evaluation.rows import Makers
 from vera.evaluation.statistics import LEVEL, RESAMPLES
+from vera.settings import Settings
 from vera.versions import bundle_report, library_versions
 
 
@@ -27,7 +28,7 @@ class Facts:
         versions: Of VerA, Python and libraries.
         bundle: Name, version and engine hashes.
         people: How many, by the number of their photographs.
-        settings: Seed and further arguments of the anonymizer.
+        settings: Seed, all settings of the anonymizer, and how the intervals were made.
         matchers: Name, hash, threshold, false-accept rate, calibration and role of each.
         calibrations: What the folder to calibrate with gave.
         notes: Sentences that a reader must not miss.
@@ -58,8 +59,8 @@ def gather(
         versions=library_versions(),
         bundle=_bundle(makers.bundle),
         people=_counts(people),
-        settings={"seed": makers.seed, **dict(makers.options), "interval": LEVEL}
-        | {"resamples": RESAMPLES},
+        settings={"seed": makers.seed, **Settings(**makers.options).options()}
+        | {"interval": LEVEL, "resamples": RESAMPLES},
         matchers=[
             {
                 "name": one.name,

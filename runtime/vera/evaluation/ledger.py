@@ -13,7 +13,10 @@ INPUT = "input"
 
 # Names, up to their first slash, whose means are shares.
 _SHARES = frozenset(
-    ("face_found", "written", "detected", "deidentified", "protected", "within", "exact")
+    (
+        *("face_found", "written", "detected", "deidentified", "protected", "exact"),
+        *("within", "within_all"),
+    )
 )
 
 
@@ -22,7 +25,7 @@ class Ledger:
 
     Attributes:
         reasons: By row, why photographs have no output.
-        features: By row float64 [d] each, pooled features of the faces.
+        features: By row (person, float64 [d]) each, pooled features of the faces.
         embeddings: By row and matcher (person, float32 [e]) each. They identify: they are compared
             and never written.
         records: One entry for each photograph and each pair, for the machine-readable figures.
@@ -31,7 +34,7 @@ class Ledger:
     def __init__(self) -> None:
         """Starts empty."""
         self.reasons: dict[str, Counter[str]] = {}
-        self.features: dict[str, list[npt.NDArray[np.float64]]] = {}
+        self.features: dict[str, list[tuple[int, npt.NDArray[np.float64]]]] = {}
         self.records: list[dict[str, object]] = []
         self.embeddings: dict[str, dict[str, list[tuple[int, npt.NDArray[np.float32]]]]] = {}
         self._values: dict[str, dict[str, list[tuple[int, float]]]] = {}
@@ -65,7 +68,7 @@ class Ledger:
         embeddings: Mapping[str, npt.NDArray[np.float32]],
     ) -> None:
         """Adds what networks say of one face, for figures over all faces of a row."""
-        self.features.setdefault(row, []).append(features)
+        self.features.setdefault(row, []).append((person, features))
         for matcher, embedding in embeddings.items():
             self.embeddings.setdefault(row, {}).setdefault(matcher, []).append((person, embedding))
 

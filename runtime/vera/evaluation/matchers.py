@@ -14,6 +14,7 @@ from vera.faces import embed
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 OWN = "vera-embedder"
 
@@ -24,8 +25,11 @@ class RecogniserLike(Protocol):
     name: str
     sha256: str
 
-    def embed(self, image: Image, points: Points) -> Tensor:
-        """Embedding [e], unit length, of the face with these five points."""
+    def embed(self, image: Image, points: Points, hidden: Mask | None = None) -> Tensor:
+        """Embedding [e], unit length, of the face with these five points.
+
+        ``hidden``, bool [h, w], is painted over in the crop with the mean colour of the rest.
+        """
         ...
 
 
@@ -56,9 +60,9 @@ class Matcher:
         """As in tables: VerA's own is marked, because its figures are no privacy result."""
         return f"{self.name} (own)" if self.name == OWN else self.name
 
-    def embed(self, image: Image, points: Points) -> Tensor:
-        """Embedding [e], unit length, of the face with these five points."""
-        return self.recogniser.embed(image, points)
+    def embed(self, image: Image, points: Points, hidden: Mask | None = None) -> Tensor:
+        """Embedding [e], unit length; see :class:`RecogniserLike`."""
+        return self.recogniser.embed(image, points, hidden)
 
 
 class _Embedder:
@@ -70,8 +74,8 @@ class _Embedder:
         self._engines = engines
         self.sha256 = sha256
 
-    def embed(self, image: Image, points: Points) -> Tensor:
-        return embed(image, points, self._engines)
+    def embed(self, image: Image, points: Points, hidden: Mask | None = None) -> Tensor:
+        return embed(image, points, self._engines, hidden)
 
 
 def own_matcher(bundle: Bundle, engines: Engines) -> Matcher:

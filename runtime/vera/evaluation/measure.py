@@ -19,7 +19,6 @@ from vera.readings import change, read_face
 from vera.seam import measure_seam
 
 Image = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float64]
 Embeddings = Mapping[str, Tensor]
 
@@ -35,11 +34,13 @@ class Instruments:
         engines: VerA's detector, parser, attributes and perceptual network.
         matchers: Recognisers with thresholds.
         regions: Names of the regions that are looked at in every output.
+        margin: Of the regions, as in ``keep_margin``; None is the built-in one.
     """
 
     engines: Engines
     matchers: Sequence[Matcher]
     regions: Sequence[str]
+    margin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +87,8 @@ def describe(
     masked = {}
     for region in regions:
         if region in original.regions:
-            hidden = painted(image, original.regions[region], original.face)
-            masked[region] = {m.name: m.embed(hidden, points) for m in tools.matchers}
+            hidden = original.regions[region]
+            masked[region] = {m.name: m.embed(image, points, hidden) for m in tools.matchers}
     crop = warp_to_crop(image, _matrix(original, tools), tools.engines.layout.image)
     return Described(
         {m.name: m.embed(image, points) for m in tools.matchers},
@@ -149,15 +150,6 @@ def same_face(face: AlignedFace, output: Image, engines: Engines) -> AlignedFace
     return align_face(output, found[best], engines)
 
 
-def painted(image: Image, region: Mask, face: AlignedFace) -> Image:
-    """A copy of ``image`` with the region in the mean colour of the crop's other pixels."""
-    part, inside = face.box.cut(image), face.box.cut(region)
-    rest = part[~inside]
-    copy = image.copy()
-    copy[region] = np.rint(rest.mean(0) if len(rest) else 128).astype(np.uint8)
-    return copy
-
-
 def attribute_changes(
     original: Original, output: Image, labels: npt.NDArray[np.uint8], engines: Engines
 ) -> dict[str, float]:
@@ -168,7 +160,7 @@ def attribute_changes(
     face = original.face
     before = read_face(original.image, face.points, engines, face.labels)
     moved = asdict(change(before, read_face(output, face.points, engines, labels)))
-    return {name: abs(value) for name, value in moved.items()}
+    return {name: abs(value) for name, value in moved.items() if value is not None}
 
 
 def _matrix(original: Original, tools: Instruments) -> Float:

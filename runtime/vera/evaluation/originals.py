@@ -11,6 +11,7 @@ from vera.engines import Engines
 from vera.errors import PhotoError, RefusedError
 from vera.faces import AlignedFace, find_faces
 from vera.keep import Keep
+from vera.keep_margin import Margin
 from vera.photo import read_photo
 from vera.regions import kept_mask
 
@@ -36,13 +37,16 @@ class Original:
     regions: Mapping[str, Mask] = field(default_factory=dict)
 
 
-def open_original(path: Path, regions: Sequence[str], engines: Engines) -> Original | None:
+def open_original(
+    path: Path, regions: Sequence[str], engines: Engines, *, margin: str | None = None
+) -> Original | None:
     """Reads a photograph and finds its faces and regions.
 
     Args:
         path: The photograph.
         regions: Names as in ``Keep.name``.
         engines: Runs the engines of the faces.
+        margin: Of the regions, as in ``keep_margin``; None is the built-in one.
 
     Returns:
         None where nothing can be measured: the photograph cannot be read, or shows no face.
@@ -54,15 +58,18 @@ def open_original(path: Path, regions: Sequence[str], engines: Engines) -> Origi
         return None
     found = {}
     for name in regions:
-        mask = _region(faces[0], name, image.shape)
+        mask = _region(faces[0], name, image.shape, margin)
         if mask is not None:
             found[name] = mask
     return Original(image, faces[0], tuple(faces), found)
 
 
-def _region(face: AlignedFace, name: str, shape: tuple[int, ...]) -> Mask | None:
+def _region(
+    face: AlignedFace, name: str, shape: tuple[int, ...], margin: str | None
+) -> Mask | None:
+    width = None if margin is None else Margin.parse(margin).pixels(face.eye_distance_px)
     try:
-        part = kept_mask(face.shares, Keep.parse(name), face.matrix, face.box)
+        part = kept_mask(face.shares, Keep.parse(name), face.matrix, face.box, width)
     except RefusedError:
         return None
     return face.box.embed(part, shape)

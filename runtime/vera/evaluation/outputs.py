@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from vera.errors import OutputError, PhotoError
+from vera.evaluation import BASELINES
 from vera.evaluation.people import Person
+from vera.evaluation.private import prepare_private
 from vera.evaluation.rows import Makers, Produced, Row
 from vera.photo import read_photo
 from vera.write import prepare_folder, remove_leftovers, write_image, write_text
@@ -33,11 +35,24 @@ class Outputs:
     def prepare(self, row: Row) -> None:
         """Makes the row's folder and takes away what a killed run left half-written.
 
+        A baseline's is for its owner alone: no gate has seen its pictures.
+
         Raises:
             OutputError: It cannot be written.
         """
-        prepare_folder(self.folder / row.folder)
-        remove_leftovers(self.folder / row.folder)
+        place = self.folder / row.folder
+        if row.kind == "baseline":
+            prepare_private(place)
+        else:
+            prepare_folder(place)
+        remove_leftovers(place)
+
+    def baselines(self) -> tuple[str, ...]:
+        """The baselines whose outputs lie here, also those of earlier runs."""
+        rows = list(self.folder.iterdir()) if self.folder.is_dir() else []
+        return tuple(
+            name for name in BASELINES if any(row.name.startswith(f"{name}-") for row in rows)
+        )
 
     def finished(self, row: Row, person: Person, makers: Makers) -> bool:
         """Whether this person is done, with the same photographs and settings."""

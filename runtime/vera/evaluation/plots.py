@@ -112,7 +112,7 @@ def _trade_off(rows: Sequence[Row], matcher: Matcher, ledger: Ledger) -> "Figure
     points = []
     for row in rows:
         x = ledger.estimate(row.folder, f"protected/{matcher.name}")
-        y = ledger.estimate(row.folder, f"within/{matcher.name}")
+        y = ledger.estimate(row.folder, f"within_all/{matcher.name}")
         if x is not None and y is not None:
             points.append((row, x.scaled(100), y.scaled(100)))
     if not points:
@@ -136,7 +136,7 @@ def _trade_off(rows: Sequence[Row], matcher: Matcher, ledger: Ledger) -> "Figure
     axes.set_xlim(-3, 103)
     axes.set_ylim(-3, 103)
     axes.set_xlabel("de-identified, % of all photographs with a face", fontsize=8)
-    axes.set_ylabel("pairs of outputs that match, %", fontsize=8)
+    axes.set_ylabel("pairs whose outputs match, % of all pairs", fontsize=8)
     axes.set_title(f"Protection and one person within pairs, {matcher.label}", fontsize=10)
     axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure

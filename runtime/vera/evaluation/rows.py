@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.bundle import Bundle
+from vera.cases import PHOTO_SUFFIXES
 from vera.engines import Engines
 from vera.errors import PhotoError, RefusedError, UsageError
 from vera.evaluation.baselines import draw_baseline
@@ -154,7 +156,8 @@ class Makers:
     def _baseline(self, row: Row, path: Path) -> Produced:
         regions = () if row.keep == "none" else (row.keep,)
         start = time.perf_counter()
-        original = open_original(path, regions, self.engines)
+        margin = self.options.get("keep_margin")
+        original = open_original(path, regions, self.engines, margin=margin)
         if original is None:
             return Produced(None, "no-face")
         try:
@@ -197,14 +200,26 @@ def peer_folder(text: str) -> tuple[str, Path]:
 
 
 def check_peers(peers: Mapping[str, Path], people: Sequence[Person]) -> None:
-    """Raises a UsageError where one output of a peer would stand for two photographs."""
+    """Checks that outputs of peers and photographs belong together one to one.
+
+    Raises:
+        UsageError: One output would stand for two photographs, or one of two would have to be
+            chosen.
+    """
     photos = [photo for person in people for photo in person.photos]
     for name, folder in peers.items():
-        places = {(_peer_place(folder, photo), photo.stem) for photo in photos}
-        if len(places) < len(photos):
+        places = [(_peer_place(folder, photo), photo.stem) for photo in photos]
+        if len(set(places)) < len(photos):
             raise UsageError(
                 f"Several photographs have one name, and the outputs of '{name}' cannot be told "
                 "apart; put them into sub-folders like those of the photographs."
+            )
+        images = {place: Counter(path.stem for path in _images(place)) for place, _ in places}
+        doubled = sum(images[place][stem] > 1 for place, stem in places)
+        if doubled:
+            raise UsageError(
+                f"The folder of '{name}' has several images of one name for {doubled} photographs, "
+                "such as .png and .jpg, of which none can be chosen; leave one of each."
             )
 
 
@@ -213,12 +228,17 @@ def _peer_place(folder: Path, photo: Path) -> Path:
     return inside if inside.is_dir() else folder
 
 
+def _images(folder: Path) -> list[Path]:
+    """The pictures in a folder; peers often write tables and masks' descriptions beside them."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+
+
 def _peer(folder: Path, photo: Path) -> Produced:
     """The output of the photograph's own name, whatever its ending, at the photograph's size."""
     import cv2
 
     place = _peer_place(folder, photo)
-    found = sorted(path for path in place.iterdir() if path.stem == photo.stem)
+    found = [path for path in _images(place) if path.stem == photo.stem]
     if not found:
         return Produced(None, "missing")
     try:

@@ -8,6 +8,7 @@ from typing import Literal
 from vera.errors import UsageError
 from vera.evaluation.calibration import Calibration
 from vera.evaluation.document import write_report, write_results
+from vera.evaluation.earlier import remove_results
 from vera.evaluation.facts import gather
 from vera.evaluation.matchers import Matcher
 from vera.evaluation.measure import Instruments
@@ -120,9 +121,11 @@ def evaluate(
         resumed = make_outputs(request.people, rows, outputs, makers, say)
         if resumed:
             say(f"outputs of an earlier run: {resumed}")
-        tools = Instruments(makers.engines, matchers, request.regions)
+        margin = makers.options.get("keep_margin")
+        tools = Instruments(makers.engines, matchers, request.regions, margin)
         ledger = survey(request.people, rows, outputs, makers, tools, say)
-        notes = [*notes, WARNING] if request.sheets else notes
+        remove_results(request.out)
+        notes = [*notes, *_warnings(request, outputs)]
         facts = gather(request.people, makers, matchers, calibrations, notes)
         tables = all_tables(rows, matchers, request.regions, ledger, calibrations)
         write_results(request.out, facts, rows, tables, ledger)
@@ -133,3 +136,18 @@ def evaluate(
             write_sheets(request.out / "sheets", request.people, rows, outputs, makers)
         write_report(request.out, facts, tables, plots)
     return request.out / "report.md"
+
+
+def _warnings(request: Request, outputs: Outputs) -> list[str]:
+    """What of the folder must not be passed on."""
+    found = []
+    if request.sheets or (request.out / "sheets").exists():
+        found.append(WARNING)
+    baselines = outputs.baselines()
+    if baselines:
+        found.append(
+            f"The outputs of the baselines ({', '.join(baselines)}) passed no gate: they are "
+            "pictures of the patients, who may be recognised in them. Their folders under outputs "
+            "must be guarded like the photographs."
+        )
+    return found

@@ -9,10 +9,11 @@ import numpy.typing as npt
 from vera.errors import PhotoError
 from vera.evaluation.outputs import Outputs
 from vera.evaluation.people import Person
+from vera.evaluation.private import prepare_private, restrict_file
 from vera.evaluation.rows import Makers, Row
 from vera.evaluation.survey import outputs_of, rows_of
 from vera.photo import read_photo
-from vera.write import prepare_folder, write_image
+from vera.write import write_image
 
 Image = npt.NDArray[np.uint8]
 
@@ -26,13 +27,15 @@ def write_sheets(
 ) -> int:
     """Writes one sheet per row and eight people, original and output of every photograph.
 
+    Folder and sheets are readable by their owner alone.
+
     Returns:
         How many sheets there are.
 
     Raises:
         OutputError: A file cannot be written.
     """
-    prepare_folder(folder)
+    prepare_private(folder)
     count = 0
     for row in rows:
         taking_part = [person for person in people if row in rows_of(person, rows)]
@@ -43,7 +46,9 @@ def write_sheets(
             ]
             width = max(line.shape[1] for line in lines)
             full = [np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0))) for x in lines]
-            write_image(folder / f"{row.folder}_{number}.jpg", np.concatenate(full))
+            sheet = folder / f"{row.folder}_{number}.jpg"
+            write_image(sheet, np.concatenate(full))
+            restrict_file(sheet)
             count += 1
     return count
 

@@ -97,7 +97,7 @@ def survey(
 
 
 def _before(path: Path, tools: Instruments) -> _Before:
-    original = open_original(path, tools.regions, tools.engines)
+    original = open_original(path, tools.regions, tools.engines, margin=tools.margin)
     if original is None:
         return _Before(None, None)
     points = original.face.points
@@ -153,10 +153,16 @@ def _note_row(
         told = {"reason": output.reason, **figures}
         ledger.records.append(_record(row.folder, person, (place,), told))
     for i, j in person.pairs:
+        if before[i].original is None or before[j].original is None:
+            continue  # as in the rows of the input: the pair cannot match there, either
         a, b = measured[i], measured[j]
-        if a is None or b is None:
-            continue
-        figures = _pair_figures(row, (a.described, b.described), (before[i], before[j]), tools)
+        figures = {}
+        if a is not None and b is not None:
+            figures = _pair_figures(row, (a.described, b.described), (before[i], before[j]), tools)
+        for matcher in tools.matchers:
+            # Nobody can be followed from one photograph to another that is not there.
+            match = figures.get(f"within/{matcher.name}", 0.0)
+            figures[f"within_all/{matcher.name}"] = match
         ledger.add(row.folder, person.number, **figures)
         ledger.records.append(_record(row.folder, person, (i, j), figures))
 

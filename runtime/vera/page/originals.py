@@ -68,6 +68,6 @@ def _orders(photos: tuple[Path, ...]) -> list[tuple[Path, ...]]:
 def _entries(journal: Journal, contents: Sequence[bytes]) -> list[Entry]:
     """All cases of these bytes; a job may hold the same photographs several times."""
     found: list[Entry] = []
-    while entry := journal.find(journal.digest(*contents, b"%d" % (len(found) + 1))):
+    while entry := journal.find(journal.case_key(contents, len(found) + 1)):
         found.append(entry)
     return found

@@ -3,20 +3,22 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vera.errors import UsageError
+from vera.journal import JOURNAL_NAME
+from vera.output import LOG_NAME
 
 IMAGE_SUFFIXES = (".png", ".jpg")
 _SCHEMA = "report.schema.json"
 
-# The job's own files beside the reports: its log, and half-written files of a killed run.
-_NOT_REPORTS = ("vera-", ".vera-")
+# The job's own files, in the output folder itself, and half-written ones of a killed run, anywhere.
+_OF_THE_JOB = (LOG_NAME, JOURNAL_NAME)
+_HALF_WRITTEN = ".vera-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,13 @@ def _found(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return {
         path.relative_to(folder).with_suffix("").as_posix(): path
         for path in folder.rglob("*")
-        if path.suffix in suffixes and not path.name.startswith(_NOT_REPORTS) and path.is_file()
+        if path.suffix in suffixes and not _own(path, folder) and path.is_file()
     }
+
+
+def _own(path: Path, folder: Path) -> bool:
+    own = path.parent == folder and path.name in _OF_THE_JOB
+    return own or path.name.startswith(_HALF_WRITTEN)
 
 
 def _natural(name: str) -> tuple[tuple[str, int], ...]:
@@ -172,18 +179,41 @@ def _not_json(constant: str) -> None:
 
 def _grouped(outputs: list[Output]) -> tuple[OutputCase, ...]:
     """A folder is a case; directly in the output folder, what one call made belongs together."""
-
-    def case(output: Output) -> tuple[object, ...]:
+    folders: dict[str, list[Output]] = {}
+    calls: dict[tuple[object, ...], list[_Call]] = {}
+    found: list[tuple[str, list[Output]]] = []
+    for output in sorted(outputs, key=lambda output: _natural(output.name)):
         folder = PurePosixPath(output.name).parent.as_posix()
         if folder != ".":
-            return (folder,)
+            if folder not in folders:
+                found.append((folder, folders.setdefault(folder, [])))
+            folders[folder].append(output)
+            continue
         report = output.report
-        several = report["mode"] == "paired" or report["variants"] > 1
-        return (folder, report["seed"] if several else output.name)
+        # With a case key all seeds are 0, and a seed may be given twice.
+        similar = calls.setdefault((report["seed"], report["mode"], report["variants"]), [])
+        call = next((call for call in reversed(similar) if call.takes(output)), None)
+        if call is None:
+            call = _Call()
+            similar.append(call)
+            found.append((output.name, call.outputs))
+        call.outputs.append(output)
+    return tuple(OutputCase(name, tuple(members)) for name, members in found)
 
-    ordered = sorted(outputs, key=lambda output: _natural(output.name))
-    found: list[OutputCase] = []
-    for key, members in groupby(ordered, key=case):
-        group = tuple(members)
-        found.append(OutputCase(str(key[0]) if len(key) == 1 else group[0].name, group))
-    return tuple(found)
+
+@dataclass(slots=True)
+class _Call:
+    """Loose outputs that one call may have made."""
+
+    outputs: list[Output] = field(default_factory=list)
+
+    def takes(self, output: Output) -> bool:
+        """Whether this may be one more: another photograph or variant, of the same person."""
+        new = output.report
+        for report in (other.report for other in self.outputs):
+            if report["variant"] != new["variant"]:
+                continue
+            identities = {report["identity"], new["identity"]} - {None}
+            if report["photo"] == new["photo"] or len(identities) > 1:
+                return False
+        return True

@@ -17,7 +17,7 @@ from vera.page.originals import NONE, Originals
 from vera.page.read import Output, OutputFolder
 from vera.photo import read_photo
 from vera.rating.plan import Item, Kind, plan
-from vera.rating.region import kept_region, original_region, view
+from vera.rating.region import kept_outline, kept_region, original_region, view
 from vera.rating.scale import Scale
 from vera.write import prepare_folder, write_image, write_parts, write_text
 
@@ -61,11 +61,13 @@ class Written:
         photos: Anonymised photographs on every sheet.
         regions: Of these, shown a second time as the original's kept region.
         left_out: Reports without a readable image, refused ones included.
+        unshown: Photographs with an original and a kept region that cannot be shown alone.
     """
 
     photos: int
     regions: int
     left_out: int
+    unshown: int = 0
 
 
 def write_sheets(
@@ -102,7 +104,12 @@ def write_sheets(
         shown = [item for item in items if item.rater == rater]
         _write_sheet(out / f"rater_{rater}", shown, study, pictures.draw, template.render)
     regions = sum(len(kinds) > 1 for kinds in subjects.values())
-    return Written(len(subjects), regions, sum(1 for _ in folder.outputs) - len(subjects))
+    unshown = sum(
+        len(kinds) == 1 and name in originals.by_output and bool(kept_outline(by_name[name].report))
+        for name, kinds in subjects.items()
+    )
+    left_out = sum(1 for _ in folder.outputs) - len(subjects)
+    return Written(len(subjects), regions, left_out, unshown)
 
 
 def _check_place(outputs: Path, out: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from vera.errors import UsageError
 from vera.evaluation.calibration import calibration, threshold_at
-from vera.evaluation.frechet import distance_to_originals
+from vera.evaluation.frechet import realism, standardised
 from vera.evaluation.ledger import Ledger
 from vera.evaluation.statistics import estimate
 from vera.evaluation.table import Table, shown
@@ -72,15 +72,52 @@ def test_calibration_needs_pairs_of_both_kinds(owners):
         calibration("judge", np.array(owners, int), embeddings, 0.01)
 
 
-def test_frechet_distance_of_a_shift_is_its_square_over_the_spread():
-    originals = np.random.default_rng(1).normal(0, 2, (400, 3))
-    assert distance_to_originals(originals, originals) == pytest.approx(0, abs=1e-6)
-    shifted = originals + originals.std(0) * np.array([1.0, 0, 2.0])
-    assert distance_to_originals(originals, shifted) == pytest.approx(5, abs=1e-6)
+def faces(features, people=None):
+    """Features with their people, two faces each."""
+    people = range(len(features)) if people is None else people
+    return [(person // 2, one) for person, one in zip(people, features, strict=True)]
+
+
+def test_perfect_outputs_come_to_the_distance_of_the_originals():
+    features = np.random.default_rng(1).normal(0, 2, (40, 6))
+    found = realism(faces(features), faces(features))
+    assert found.distance == found.originals > 0  # halves of few faces differ
+    assert found.faces == 20
+
+
+def test_a_shift_adds_about_its_square_over_the_spread():
+    features = np.random.default_rng(1).normal(0, 2, (800, 3))
+    shifted = features + features.std(0) * np.array([1.0, 0, 2.0])
+    found = realism(faces(features), faces(shifted))
+    assert found.distance - found.originals == pytest.approx(5, abs=0.2)
+
+
+def test_few_outputs_are_compared_with_as_few_originals():
+    """Outputs as good as the originals are not told to be worse for being fewer."""
+    features = np.random.default_rng(2).normal(0, 1, (200, 6))
+    few = realism(faces(features), faces(features[::4], range(0, 200, 4)))
+    every = realism(faces(features), faces(features))
+    assert few.faces < 30
+    assert few.distance > 1.5 * every.distance
+    assert few.distance == pytest.approx(few.originals, rel=0.25)
+
+
+def test_a_copy_of_the_original_is_not_realistic_for_being_near_it():
+    """Halves hold different people, so that an output never meets its own original."""
+    features = np.random.default_rng(3).normal(0, 1, (40, 12))
+    assert realism(faces(features), faces(features)).distance > 1
 
 
 def test_a_handful_of_faces_has_no_frechet_distance():
-    assert distance_to_originals(np.ones((4, 2)), np.ones((100, 2))) is None
+    assert realism(faces(np.ones((4, 2))), faces(np.ones((100, 2)))) is None
+    assert realism([], faces(np.ones((100, 2)))) is None
+
+
+def test_a_feature_that_never_fires_is_left_out():
+    reference = np.random.default_rng(4).normal(0, 1, (50, 3)) * (1, 0, 5)
+    (scaled,) = standardised(reference, reference)
+    assert scaled.shape == (50, 2)
+    assert scaled.std(0) == pytest.approx(1)
 
 
 def test_others_counts_pairs_of_two_people_only():

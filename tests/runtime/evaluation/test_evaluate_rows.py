@@ -1,6 +1,7 @@
 """Who is in a folder, what the rows make of them, and what is not made twice."""
 
 import shutil
+import stat
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +105,16 @@ def test_outputs_are_finished_until_photograph_or_image_changes(prefixed, makers
     assert not outputs.finished(VERA, person, makers)
 
 
+def test_the_folder_of_a_baseline_is_for_its_owner_alone(out):
+    outputs = Outputs(out)
+    (out / "blur-mouth").mkdir(parents=True, mode=0o755)
+    for row in (VERA, Row("baseline", "blur", "mouth", "each")):
+        outputs.prepare(row)
+    assert stat.S_IMODE((out / "blur-mouth").stat().st_mode) == 0o700
+    assert stat.S_IMODE((out / VERA.folder).stat().st_mode) != 0o700
+    assert outputs.baselines() == ("blur",)
+
+
 def test_a_refused_photograph_leaves_no_image(prefixed, makers, out):
     person, outputs = Person(1, (prefixed / "anna_1.png",)), Outputs(out)
     outputs.prepare(VERA)
@@ -144,6 +155,22 @@ def test_a_peers_output_never_stands_for_two_photographs(tmp_path, prefixed, mak
     peers = Makers(makers.anonymizer, makers.engines, makers.bundle, {"other": theirs})
     made = peers.make(Row("peer", "other", "none", "each"), people[1])
     assert made[0].image[0, 0, 0] == 2
+
+
+def test_files_beside_a_peers_outputs_are_no_outputs(prefixed, makers, tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "anna_1.json").write_text("{}")
+    (theirs / "anna_2.json").write_text("{}")
+    Image.new("RGB", (20, 20), (9, 9, 9)).save(theirs / "anna_2.png")
+    person = Person(1, (prefixed / "anna_1.png", prefixed / "anna_2.png"))
+    check_peers({"other": theirs}, [person])
+    peers = Makers(makers.anonymizer, makers.engines, makers.bundle, {"other": theirs})
+    made = peers.make(Row("peer", "other", "none", "each"), person)
+    assert [one.reason for one in made] == ["missing", None]
+    Image.new("RGB", (20, 20)).save(theirs / "anna_2.jpg")
+    with pytest.raises(UsageError, match="several images of one name for 1 photographs"):
+        check_peers({"other": theirs}, [person])
 
 
 @pytest.mark.parametrize("text", ["theirs", "=x", "a/b=.", "name=missing"])

@@ -2,46 +2,23 @@
 
 import csv
 import json
+import stat
 import sys
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
+from inverting import Inverting
 from PIL import Image
 
 from vera.cli import main
 from vera.errors import UsageError
+from vera.evaluation.earlier import remove_results
 from vera.evaluation.matchers import own_matcher
 from vera.evaluation.people import collect_people
 from vera.evaluation.rows import Makers
 from vera.evaluation.run import Request, evaluate, region_name
 from vera.evaluation.statistics import require_extra
-from vera.report import BundleReport, PhotoReport
 
 NAMES = ("jane_1", "jane_2", "mary_1", "mary_2")
-
-
-class Inverting:
-    """Turns photographs into negatives above the mouth; refuses the calls that it is told to."""
-
-    def __init__(self, refused=()):
-        self.calls, self.refused = [], refused
-
-    def anonymize(self, photos, *, keep, seed, **options):
-        self.calls.append((len(photos), keep, seed, options))
-        mode = "paired" if len(photos) > 1 else "single"
-        bundle = BundleReport("fake", "0", {})
-        spent = {"find": 5.0, "invert": 50.0}
-        if len(self.calls) in self.refused:
-            report = PhotoReport("refused", mode, seed, bundle, "no-face", "None was found.")
-            return [SimpleNamespace(image=None, report=report) for _ in photos]
-        results = []
-        for path in photos:
-            image = np.asarray(Image.open(path)).copy()
-            image[:180] = 255 - image[:180]
-            report = PhotoReport("anonymized", mode, seed, bundle, milliseconds=spent)
-            results.append(SimpleNamespace(image=image, report=report))
-        return results
 
 
 @pytest.fixture
@@ -88,8 +65,11 @@ def test_every_row_is_made_measured_and_told(run, out):
     assert estimates["input"]["within/vera-embedder"]["mean"] == 1
     assert estimates["vera-mouth-single"]["ms/invert"]["mean"] == 50
     assert figures["tables"]["seconds"]["rows"]
+    assert (figures["settings"]["steps"], figures["settings"]["hair"]) == (2, "keep")
     report = (out / "report.md").read_text()
     assert "A note." in report
+    assert "steps 2" in report
+    assert "preserve expression+age+skin-tone" in report
     for table in (out / "tables").iterdir():
         lines = csv.reader(table.read_text().splitlines())
         assert len({len(line) for line in lines}) == 1
@@ -121,6 +101,16 @@ def test_a_refusal_counts_as_not_deidentified_of_all(run):
     assert single["deidentified/vera-embedder"]["count"] == 3
     assert single["protected/vera-embedder"]["mean"] == 0.75
     assert single["within/vera-embedder"]["count"] == 1
+    # Of the two pairs one has a single output: it is no pair that can be followed.
+    assert figures["estimates"]["input"]["within/vera-embedder"]["count"] == 2
+    assert single["within_all/vera-embedder"]["count"] == 2
+    assert (
+        single["within_all/vera-embedder"]["mean"] == 0.5 * single["within/vera-embedder"]["mean"]
+    )
+    table = figures["tables"]["pairs"]
+    line = next(row for row in table["rows"] if row[0] == "vera standard" and row[1] == "single")
+    assert line[table["columns"].index("of all %")]["mean"] == 50
+    assert line[table["columns"].index("match %")]["mean"] == 100
     assert figures["reasons"]["vera-standard-single"] == {"no-face": 1}
 
 
@@ -134,10 +124,46 @@ def test_nothing_that_identifies_is_written(run, out):
     assert not (out / "sheets").exists()
 
 
-def test_sheets_are_warned_of(run, out):
-    run(Inverting(), sheets=True, keep=("none",))
-    assert len(list((out / "sheets").glob("*.jpg"))) == 2
-    assert "show the originals" in (out / "report.md").read_text()
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_must_not_be_passed_on_is_told_and_for_its_owner_alone(run, out):
+    run(Inverting(), baselines=("blur",), sheets=True, keep=("none",))
+    report = (out / "report.md").read_text()
+    assert "show the originals" in report
+    assert "(blur) passed no gate" in report
+    sheets = list((out / "sheets").glob("*.jpg"))
+    assert len(sheets) == 3
+    assert {mode(sheet) for sheet in sheets} == {0o600}
+    assert mode(out / "sheets") == mode(out / "outputs" / "blur-standard") == 0o700
+    remove_results(out)
+    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == ["outputs"]
+
+
+def test_nothing_of_an_earlier_run_stays_beside_a_new_report(run, out):
+    run(Inverting(), baselines=("blur",), sheets=True, keep=("none",))
+    stale = [out / "tables" / "calibration.csv", out / "plots" / "7_pairs.png"]
+    own = [out / "tables" / "mine.csv", out / "plots" / "mine.png"]
+    for path in (*stale, *own):
+        path.write_text("of an earlier run")
+    run(Inverting(), keep=("none",))
+    assert not any(path.exists() for path in stale)
+    assert all(path.exists() for path in own)
+    assert not (out / "sheets").exists()
+    report = (out / "report.md").read_text()
+    assert "show the originals" not in report
+    assert "(blur) passed no gate" in report  # the baseline's pictures are still there
+
+
+def test_the_warning_stays_as_long_as_the_sheets_folder_does(run, out):
+    (out / "sheets").mkdir(parents=True)
+    (out / "sheets" / "notes.txt").write_text("the user's own")
+    run(Inverting(), keep=("none",))
+    assert [path.name for path in (out / "sheets").iterdir()] == ["notes.txt"]
+    report = (out / "report.md").read_text()
+    assert "show the originals" in report
+    assert "passed no gate" not in report
 
 
 def test_regions_are_names():
@@ -164,6 +190,10 @@ def command(folder, out, *more):
         (("--peer", "other"), "NAME=DIR"),
         (("--judge", "missing.onnx"), "cannot be read"),
         (("--judge-threshold", "0.3", "--calibrate", "."), "give one of them"),
+        (("--frame", "crop"), "at the same place"),
+        (("--background", "regenerate"), "at the same place"),
+        (("--keep-margin", "wide"), "is no margin"),
+        (("--independent", "face"), "--independent names 'face'"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_one_sentence(folder, out, capsys, more, sentence):
