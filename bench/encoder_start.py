@@ -19,8 +19,8 @@ import numpy as np
 
 from vera.bundle import Bundle, load_bundle
 from vera.engines import OnnxEngines
-from vera.faces import AlignedFace, align_face
-from vera.inversion import InversionConfig, invert
+from vera.face.faces import AlignedFace, align_face
+from vera.identity.inversion import InversionConfig, invert
 from vera_export.evaluation.held_out import face_with
 from vera_export.evaluation.report import table
 from vera_export.evaluation.run import spread

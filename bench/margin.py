@@ -15,23 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
-from vera.appearance import appearance
 from vera.bundle import load_bundle
-from vera.draw import draw_faces
+from vera.case.draw import draw_faces
 from vera.engines import OnnxEngines
 from vera.errors import RefusedError
-from vera.faces import find_faces
-from vera.gate import Gate
-from vera.inversion import InversionConfig, invert
-from vera.keep import Keep
-from vera.margin import movable, move_identity, nearest, propose_moved
-from vera.margin_loss import MarginConfig
-from vera.photo import read_photo
-from vera.proposals import Source, parts_of, propose
-from vera.recogniser import Recogniser
-from vera.regions import kept_mask
+from vera.face.appearance import appearance
+from vera.face.faces import find_faces
+from vera.files.photo import read_photo
+from vera.gate.gate import Gate
+from vera.gate.recogniser import Recogniser
+from vera.identity.inversion import InversionConfig, invert
+from vera.identity.margin import movable, move_identity, nearest, propose_moved
+from vera.identity.margin_loss import MarginConfig
+from vera.identity.proposals import Source, parts_of, propose
+from vera.region.regions import kept_mask
+from vera.region.subject import Subject
+from vera.request.keep import Keep
 from vera.settings import Settings
-from vera.subject import Subject
 
 
 class Bench:

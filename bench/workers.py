@@ -21,8 +21,8 @@ from pathlib import Path
 
 from timing import machine, print_json
 
-from vera.cases import PHOTO_SUFFIXES
-from vera.output import LOG_NAME
+from vera.batch.cases import PHOTO_SUFFIXES
+from vera.batch.output import LOG_NAME
 
 
 def photographs(folder: Path, count: int) -> list[Path]:

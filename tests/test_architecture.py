@@ -124,3 +124,32 @@ def test_every_message_of_troubleshooting_is_in_the_code():
     keys = re.findall(r"^\| `(.+?)` \|", table, re.M)
     assert len(keys) > 15
     assert [key for key in keys if key not in code] == []
+
+
+# Each room may import those before it.
+_ORDER = (
+    *("errors", "contract", "report", "bundle", "versions", "engines", "ops", "pixels", "files"),
+    *("request", "face", "region", "rendering", "gate", "identity", "case", "anonymizer", "batch"),
+    *("page", "rating", "evaluation", "editing", "check", "demo", "commands", "cli", "__main__"),
+)
+# Modules directly in vera/ that belong to a room.
+_FRONT = {"settings": "request", "key": "request", "judge": "gate"}
+
+
+def _room(module: str) -> str:
+    name = module.split(".")[1]
+    return _FRONT.get(name, name)
+
+
+@pytest.mark.parametrize(
+    "path", sources("runtime/vera"), ids=lambda path: str(path.relative_to(_ROOT))
+)
+def test_imports_of_the_runtime_run_with_the_arrows(path):
+    parts = path.relative_to(_ROOT / "runtime").with_suffix("").parts
+    if parts[1] in ("__init__", "_C"):
+        return
+    own = _ORDER.index(_room(".".join(parts)))
+    rooms = {_room(name) for name in imports(path) if name.startswith("vera.")}
+    rooms -= {"_C", "__version__"}
+    assert rooms <= set(_ORDER)
+    assert not {room for room in rooms if _ORDER.index(room) > own}

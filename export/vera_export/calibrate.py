@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vera.align import ARCFACE, crop_matrix, to_tensor, warp_to_crop
 from vera.errors import UsageError
-from vera.photo import read_photo
+from vera.files.photo import read_photo
+from vera.pixels.align import ARCFACE, crop_matrix, to_tensor, warp_to_crop
 from vera_export.registry import load_network
 
 Float = npt.NDArray[np.float32]

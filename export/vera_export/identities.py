@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vera import contract
-from vera.align import ARCFACE, crop_matrix, to_tensor, warp_to_crop
+from vera.pixels.align import ARCFACE, crop_matrix, to_tensor, warp_to_crop
 from vera_export.models.encoder import Encoder
 from vera_export.models.generator import Generator
 from vera_export.registry import load_network

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vera import contract
-from vera.align import ARCFACE, crop_matrix, to_image, to_tensor, warp_to_crop
 from vera.errors import UsageError
-from vera.faces import skin_colour
+from vera.face.faces import skin_colour
+from vera.pixels.align import ARCFACE, crop_matrix, to_image, to_tensor, warp_to_crop
 from vera_export.models.public_generator import PublicGenerator
 from vera_export.registry import load_network
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.bundle import Bundle, load_bundle
-from vera.case import KeepLike, open_case
+from vera.case.case import KeepLike, open_case
+from vera.case.pipeline import anonymize_case
 from vera.engines import OnnxEngines
+from vera.files.photo import PIXEL_LIMIT
 from vera.judge import Judge
 from vera.key import CaseKey
-from vera.photo import PIXEL_LIMIT
-from vera.pipeline import anonymize_case
 from vera.report import PhotoReport
 from vera.settings import PRESERVABLE, Background, Faces, Frame, Hair, Method, Settings
 

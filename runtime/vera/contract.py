@@ -231,7 +231,7 @@ def _inversion(layout: Layout) -> tuple[EngineSpec, ...]:
 
 
 def _guide(layout: Layout) -> EngineSpec:
-    """Likeness and attributes of a picture, each with its gradient, for ``vera.margin``."""
+    """Likeness and attributes of a picture, each with its gradient, for ``identity.margin``."""
     side = layout.image
     image = _f32("image", None, 3, side, side)  # RGB in [-1, 1], on the FFHQ template
     targets = [t for t in ATTRIBUTES.outputs if t.name in GUIDED]  # what the picture should show

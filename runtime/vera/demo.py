@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vera.align import to_image
+from vera.batch.casework import AnonymizerLike, ResultLike
 from vera.bundle import Identities
-from vera.casework import AnonymizerLike, ResultLike
 from vera.contract import (
     CLASSES,
     COARSE_ROWS,
@@ -28,9 +27,10 @@ from vera.contract import (
 )
 from vera.engines import Engines
 from vera.errors import OutputError, RefusedError, UsageError
-from vera.labels import probabilities
-from vera.photo import read_photo
-from vera.write import prepare_folder, write_image, write_text
+from vera.files.photo import read_photo
+from vera.files.write import prepare_folder, write_image, write_text
+from vera.pixels.align import to_image
+from vera.pixels.labels import probabilities
 
 Image = npt.NDArray[np.uint8]
 Tensor = npt.NDArray[np.float32]

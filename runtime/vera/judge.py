@@ -2,7 +2,7 @@
 
 VerA's own embedder took part in making the new face, so that its word alone proves little; a judge
 never saw VerA. What its ONNX file does not tell stands in a card beside it, see
-:mod:`vera.judge_card`.
+:mod:`vera.gate.judge_card`.
 """
 
 from pathlib import Path
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from vera.errors import RefusedError, UsageError
-from vera.judge_card import write_card
-from vera.recogniser import Embedding, Image, Points, Recogniser
+from vera.gate.judge_card import write_card
+from vera.gate.recogniser import Embedding, Image, Points, Recogniser
 from vera.report import JudgeReport
 
 __all__ = ["Judge", "Recogniser", "cosine", "passes", "refusal", "write_card"]

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from vera.errors import UsageError
-from vera.keep_margin import Margin
-from vera.photo import PIXEL_LIMIT
+from vera.files.photo import PIXEL_LIMIT
+from vera.request.keep_margin import Margin
 
 Faces = Literal["all", "largest"]
 Frame = Literal["photo", "crop"]

@@ -14,11 +14,11 @@ from torch import nn
 from vera import contract
 from vera.bundle import load_bundle
 from vera.check import check
-from vera.detect import Face
 from vera.engines import OnnxEngines
 from vera.errors import UsageError, VeraError
-from vera.faces import align_face
-from vera.inversion import InversionConfig, invert
+from vera.face.detect import Face
+from vera.face.faces import align_face
+from vera.identity.inversion import InversionConfig, invert
 from vera_export import mapped
 from vera_export.bundle import Release, build_bundle, bundle_layout
 from vera_export.cli import main

@@ -8,8 +8,8 @@ from report_inputs import mesh_offsets, write_teachers
 from scipy.linalg import sqrtm
 
 from vera import contract
-from vera.align import FFHQ
 from vera.evaluation.frechet import Gaussian, frechet_distance
+from vera.pixels.align import FFHQ
 from vera_export.evaluation.agreement import Agreement, overlap
 from vera_export.evaluation.disentanglement import (
     changes,

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from report_inputs import write_faces, write_photographs, write_teachers
 
 from vera import contract
-from vera.align import FFHQ
 from vera.bundle import load_bundle
 from vera.engines import OnnxEngines
 from vera.errors import UsageError
-from vera.inversion import InversionConfig
+from vera.identity.inversion import InversionConfig
+from vera.pixels.align import FFHQ
 from vera_export.cli import main
 from vera_export.evaluation.inversions import InversionErrors
 from vera_export.evaluation.photographs import survey

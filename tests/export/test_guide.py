@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vera import align, contract
+from vera import contract
 from vera.errors import VeraError
+from vera.pixels import align
 from vera_export import parity
 from vera_export.derivatives import Huber, Repeat, Stride, call
 from vera_export.models.guide import Guide, arcface_matrices, attribute_loss, fitting

@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from vera.errors import EngineError, PhotoError
-from vera.photo import read_photo
+from vera.files.photo import read_photo
+from vera.files.write import write_image
 from vera.report import BundleReport, KeptReport, PhotoReport
-from vera.write import write_image
 
 _BUNDLE = BundleReport("fake", "0", {})
 ENGINES = ("guide",)
@@ -133,11 +133,11 @@ def _die() -> None:
 
 
 def _main() -> int:
-    from vera.cases import collect_cases
+    from vera.batch.cases import collect_cases
+    from vera.batch.job import run_job
+    from vera.batch.plan import JobConfig
+    from vera.batch.workers import OwnProcess
     from vera.cli import main
-    from vera.job import run_job
-    from vera.plan import JobConfig
-    from vera.workers import OwnProcess
 
     event, number, *arguments = sys.argv[1:]
     if event == "calls":

@@ -6,16 +6,16 @@ import numpy as np
 from fake_anonymizer import FakeAnonymizer
 from PIL import Image
 
-from vera.cases import collect_cases
-from vera.job import run_job
-from vera.journal import JOURNAL_NAME
-from vera.output import LOG_NAME
-from vera.plan import JobConfig
+from vera.batch.cases import collect_cases
+from vera.batch.job import run_job
+from vera.batch.journal import JOURNAL_NAME
+from vera.batch.output import LOG_NAME
+from vera.batch.plan import JobConfig
+from vera.batch.summary import JobSummary
+from vera.batch.workers import Crew, OwnProcess
+from vera.files.write import write_image
 from vera.settings import NAMES as SETTINGS
 from vera.settings import Settings
-from vera.summary import JobSummary
-from vera.workers import Crew, OwnProcess
-from vera.write import write_image
 
 NAMES = ("jane_doe", "john_smith", "zoe_miller")
 

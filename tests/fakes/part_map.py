@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from vera.align import FFHQ, Box, crop_matrix, photo_box
 from vera.contract import CLASSES
+from vera.pixels.align import FFHQ, Box, crop_matrix, photo_box
 
 SCALE = 3.0
 

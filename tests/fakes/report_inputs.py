@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from vera import contract
-from vera.align import FFHQ
+from vera.pixels.align import FFHQ
 
 COLUMNS = ("yaw", "pitch", "roll", "mouth_open", "female", "sharpness")
 

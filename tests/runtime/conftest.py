@@ -13,8 +13,8 @@ from job_folder import write_cases
 from PIL import Image
 
 from vera import contract
-from vera.align import FFHQ, crop_matrix, to_image
 from vera.bundle import Bundle, load_bundle
+from vera.pixels.align import FFHQ, crop_matrix, to_image
 
 PHOTO_SIDE = 320
 _COLOURS = np.array(
@@ -340,8 +340,8 @@ def fake_engines() -> FakeEngines:
 @pytest.fixture
 def run(fake_engines, fake_bundle):
     """Runs a case: (image, report) of each photograph and variant."""
-    from vera.case import open_case
-    from vera.pipeline import anonymize_case
+    from vera.case.case import open_case
+    from vera.case.pipeline import anonymize_case
     from vera.settings import Settings
 
     def run(photos, engines=fake_engines, bundle=fake_bundle, told=None, people=None, **settings):

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vera.align import (
+from vera.errors import ShapeError
+from vera.pixels.align import (
     ARCFACE,
     FFHQ,
     Box,
@@ -19,7 +20,6 @@ from vera.align import (
     to_tensor,
     warp_to_crop,
 )
-from vera.errors import ShapeError
 
 ANGLE = st.floats(-np.pi, np.pi)
 SCALE = st.floats(0.1, 30.0)

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from vera.align import rescaled
-from vera.background import blur_background
-from vera.detect import detect
-from vera.faces import AlignedFace, align_face, detector
+from vera.face.detect import detect
+from vera.face.faces import AlignedFace, align_face, detector
+from vera.pixels.align import rescaled
+from vera.rendering.background import blur_background
 
 SIDE = 512
 PLACE = (0.9, 140.0, 150.0)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from part_map import SCALE, at_photo_scale, class_number, face_labels, face_place, face_shares
 
-from vera.align import Box
 from vera.errors import RefusedError
-from vera.keep import Keep
-from vera.regions import kept_from_file, kept_mask
+from vera.pixels.align import Box
+from vera.region.regions import kept_from_file, kept_mask
+from vera.request.keep import Keep
 
 
 @pytest.fixture(name="place")

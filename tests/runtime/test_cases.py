@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vera.cases import ListedCase, collect_cases
+from vera.batch.cases import ListedCase, collect_cases
 from vera.errors import UsageError
 
 OUT = Path("elsewhere")

@@ -14,10 +14,10 @@ from command_line import anonymize, images
 from fake_anonymizer import FakeAnonymizer
 from job_folder import write_photo
 
+from vera.batch.output import LOG_NAME
+from vera.case.draw import SAME_PERSON
 from vera.cli import main
-from vera.draw import SAME_PERSON
 from vera.key import CaseKey
-from vera.output import LOG_NAME
 
 SECRET = "a secret of more than sixteen bytes"
 

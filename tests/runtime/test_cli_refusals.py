@@ -9,8 +9,8 @@ from command_line import anonymize, images
 from PIL import Image
 
 from vera.anonymizer import Result
-from vera.case import open_case
-from vera.pipeline import anonymize_case
+from vera.case.case import open_case
+from vera.case.pipeline import anonymize_case
 from vera.settings import Settings
 
 

@@ -14,7 +14,7 @@ from photo_reports import full_report, picture, write_output, write_outputs
 from PIL import Image
 
 from vera.cli import main
-from vera.photo import read_photo
+from vera.files.photo import read_photo
 
 _TESTS = Path(__file__).parent
 _EVERYWHERE = {"--help", "--debug"}  # test_cli.py and test_cli_flags.py

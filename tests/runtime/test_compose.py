@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vera.align import FFHQ, crop_matrix, face_scale, mask_to_photo, photo_box
-from vera.compose import ComposeConfig, Replacement, compose, kept_difference
 from vera.errors import RefusedError, ShapeError
+from vera.pixels.align import FFHQ, crop_matrix, face_scale, mask_to_photo, photo_box
+from vera.rendering.compose import ComposeConfig, Replacement, compose, kept_difference
 
 PLAIN = ComposeConfig(match_grain=False)
 

@@ -2,13 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
-from vera.align import mask_to_photo
-from vera.coverage import LARGEST_LEFT_SHARE, check_coverage, covered, refusal
 from vera.errors import ShapeError
-from vera.faces import find_faces
-from vera.replaced import require_face
+from vera.face.faces import find_faces
+from vera.gate.coverage import LARGEST_LEFT_SHARE, check_coverage, covered, refusal
+from vera.pixels.align import mask_to_photo
+from vera.region.replaced import require_face
+from vera.rendering.strands import find_strands
 from vera.report import CoverageReport
-from vera.strands import find_strands
 
 SMALL, LARGE = (0.9, 40.0, 50.0), (2.1, 40.0, 40.0)  # photo pixels per crop pixel, left, top
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from vera import contract
-from vera.detail import add_detail, split
+from vera.rendering.detail import add_detail, split
 
 _MOUTH = contract.CLASSES.index("mouth")
 _SKIN = contract.CLASSES.index("skin")

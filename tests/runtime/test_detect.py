@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vera.detect import LONG_SIDES, Face, box_iou, detect, merge
 from vera.errors import ShapeError
+from vera.face.detect import LONG_SIDES, Face, box_iou, detect, merge
 
 FIVE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 Tensor = npt.NDArray[np.float32]

@@ -9,7 +9,7 @@ from vera import contract
 from vera.bundle import load_bundle
 from vera.editing import load_latents, save_latents
 from vera.errors import OutputError, PhotoError, ShapeError
-from vera.write import write_animation, write_bytes
+from vera.files.write import write_animation, write_bytes
 
 SHAPE = (contract.LATENT_ROWS, contract.LATENT_WIDTH)
 LATENTS = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)

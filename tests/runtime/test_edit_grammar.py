@@ -3,7 +3,7 @@ import pytest
 from vera import contract
 from vera.editing.grammar import PARTS, Aim, Drawn, Mix, Truncate, parse_edit, parse_target
 from vera.errors import UsageError
-from vera.keep import REGIONS
+from vera.request.keep import REGIONS
 
 HAIR, EYE = contract.CLASSES.index("hair"), contract.CLASSES.index("eye")
 

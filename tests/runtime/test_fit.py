@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from vera.colour import match_colour
 from vera.contract import CLASSES
-from vera.fit import fit_face
-from vera.grain import add_grain
-from vera.replaced import Replacing
+from vera.region.replaced import Replacing
+from vera.rendering.colour import match_colour
+from vera.rendering.fit import fit_face
+from vera.rendering.grain import add_grain
 
 SKIN, MOUTH, HAIR, NECK = (CLASSES.index(n) for n in ("skin", "mouth", "hair", "neck"))
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from vera.align import crop_matrix, warp_to_crop
-from vera.detect import detect
-from vera.faces import align_face, detector
-from vera.frame import SIDES, frame_photo, framed_face, moved_face
+from vera.face.detect import detect
+from vera.face.faces import align_face, detector
+from vera.face.frame import SIDES, frame_photo, framed_face, moved_face
+from vera.pixels.align import crop_matrix, warp_to_crop
 
 
 def _framed(fakes, scale: float, left: float = 40.0, top: float = 50.0, mask=None):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from vera.detect import detect
 from vera.errors import RefusedError
-from vera.faces import detector, find_faces
-from vera.gate import MARGIN, WARNING_BAND, Gate, check_face, check_kept
-from vera.subject import Subject
+from vera.face.detect import detect
+from vera.face.faces import detector, find_faces
+from vera.gate.gate import MARGIN, WARNING_BAND, Gate, check_face, check_kept
+from vera.region.subject import Subject
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vera.align import ARCFACE, crop_matrix, warp_to_crop
-from vera.hiding import paint_over
+from vera.face.hiding import paint_over
+from vera.pixels.align import ARCFACE, crop_matrix, warp_to_crop
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (150, 140, 3), dtype=np.uint8)
 MATRIX = crop_matrix(ARCFACE.points + np.array([12, 20]), ARCFACE, 112)

@@ -6,10 +6,10 @@ import pytest
 from vera import contract
 from vera.bundle import load_bundle
 from vera.errors import EngineError
-from vera.faces import find_faces
-from vera.inversion import InversionConfig, invert, settled, tied_rows
+from vera.face.faces import find_faces
+from vera.identity.inversion import InversionConfig, invert, settled, tied_rows
+from vera.identity.target import class_weights, inside_photo, make_target
 from vera.ops.inversion_target import LossWeights
-from vera.target import class_weights, inside_photo, make_target
 
 _IDENTITY = contract.high_level_row("identity")
 

@@ -14,13 +14,13 @@ from fake_anonymizer import FakeAnonymizer
 from job_folder import NAMES, config_of, fail_at, outputs, run, write_photo
 from PIL import Image
 
-from vera.cases import collect_cases
+from vera.batch.cases import collect_cases
+from vera.batch.job import run_job
+from vera.batch.journal import JOURNAL_NAME, Journal
+from vera.batch.summary import JobSummary
+from vera.batch.workers import OwnProcess
 from vera.errors import OutputError
-from vera.job import run_job
-from vera.journal import JOURNAL_NAME, Journal
-from vera.summary import JobSummary
-from vera.workers import OwnProcess
-from vera.write import write_image
+from vera.files.write import write_image
 
 _FAKES = Path(__file__).parents[1] / "fakes"
 
@@ -54,7 +54,7 @@ def test_nothing_in_the_output_names_anybody(folder, tmp_path):
 
 
 def test_journal_holds_no_plain_hash_of_a_photo(folder, tmp_path):
-    from vera.journal import content_digest
+    from vera.batch.journal import content_digest
 
     run(folder, tmp_path / "out")
     journal = (tmp_path / "out" / JOURNAL_NAME).read_text()

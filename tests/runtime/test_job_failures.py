@@ -8,14 +8,14 @@ import pytest
 from fake_anonymizer import FakeAnonymizer, FakeResult
 from job_folder import NAMES, config_of, fail_at, outputs, run, run_photos, write_photo
 
-from vera.cases import collect_cases
-from vera.casework import CaseFailure, CaseTask, write_failure
+from vera.batch.cases import collect_cases
+from vera.batch.casework import CaseFailure, CaseTask, write_failure
+from vera.batch.job import run_job
+from vera.batch.workers import OwnProcess
 from vera.errors import BundleError, EngineError, OutputError, UsageError
-from vera.job import run_job
-from vera.keep import Keep
 from vera.report import BundleReport
+from vera.request.keep import Keep
 from vera.settings import Settings
-from vera.workers import OwnProcess
 
 
 def write_many(folder, *names):

@@ -8,10 +8,10 @@ from fake_anonymizer import THRESHOLD, FakeAnonymizer
 from job_folder import NAMES, fail_at, outputs, run, run_photos, write_photo
 from PIL import Image
 
+from vera.batch.journal import JOURNAL_NAME
+from vera.batch.persons import Persons, from_text, rounded, to_text
 from vera.errors import OutputError, UsageError
-from vera.journal import JOURNAL_NAME
 from vera.key import CaseKey
-from vera.persons import Persons, from_text, rounded, to_text
 
 SECRET = b"a secret of more than sixteen bytes"
 
@@ -116,7 +116,7 @@ def test_seed_beside_a_secret_is_refused(folder, tmp_path):
 
 
 def test_secret_is_not_shown_when_a_config_is_printed(tmp_path):
-    from vera.plan import JobConfig
+    from vera.batch.plan import JobConfig
 
     assert "secret of more" not in repr(JobConfig(tmp_path, "b", secret=SECRET))
 

@@ -8,10 +8,10 @@ from command_line import anonymize
 from fake_anonymizer import FakeAnonymizer
 from job_folder import NAMES, fail_at, write_photo
 
-from vera.display import Pace
+from vera.batch.display import Pace
+from vera.batch.output import LOG_NAME
+from vera.batch.summary import JobSummary, summary_lines
 from vera.errors import OutputError
-from vera.output import LOG_NAME
-from vera.summary import JobSummary, summary_lines
 
 
 def log_of(out):

@@ -2,10 +2,10 @@ import pytest
 from fake_anonymizer import FakeAnonymizer
 from job_folder import NAMES, config_of, fail_at, outputs, run, run_photos, write_photo
 
-from vera.cases import collect_cases
-from vera.job import run_job
-from vera.journal import case_seed
-from vera.workers import OwnProcess
+from vera.batch.cases import collect_cases
+from vera.batch.job import run_job
+from vera.batch.journal import case_seed
+from vera.batch.workers import OwnProcess
 
 
 def test_cases_get_different_seeds_and_orders_do_not_matter(folder, tmp_path):

@@ -5,9 +5,9 @@ import onnx
 import pytest
 from judge_models import SIDE, expected, write_model
 
-from vera.align import ARCFACE
 from vera.errors import EngineError, UsageError
 from vera.judge import Judge, Recogniser, cosine, passes, refusal, write_card
+from vera.pixels.align import ARCFACE
 from vera.report import JudgeReport
 
 TEMPLATE = {side: (ARCFACE.points + 0.5) * side / SIDE - 0.5 for side in (112, 128, 224)}

@@ -7,9 +7,9 @@ import pytest
 
 from vera.contract import CLASSES
 from vera.errors import PhotoError, ShapeError, UsageError
-from vera.keep import Keep
-from vera.keep_margin import Margin
-from vera.polygon import polygon_mask
+from vera.request.keep import Keep
+from vera.request.keep_margin import Margin
+from vera.request.polygon import polygon_mask
 
 TRIANGLE = "polygon:10,5 30,5 20,25"
 

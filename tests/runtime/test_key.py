@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vera.appearance import Appearance
 from vera.contract import high_level_row
 from vera.errors import UsageError
+from vera.face.appearance import Appearance
+from vera.identity.redraw import draw_keyed_identity
 from vera.key import CaseKey, canonical_case_id, read_secret
-from vera.redraw import draw_keyed_identity
 
 _SECRET = bytes(range(32))
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from vera import contract
-from vera.appearance import Appearance
 from vera.bundle import load_bundle
 from vera.errors import EngineError, UsageError
-from vera.faces import find_faces
-from vera.guided import View
-from vera.margin import (
+from vera.face.appearance import Appearance
+from vera.face.faces import find_faces
+from vera.identity.guided import View
+from vera.identity.margin import (
     CIRCLE,
     NEIGHBOURS,
     STARTS,
@@ -19,10 +19,10 @@ from vera.margin import (
     nearest,
     propose_moved,
 )
-from vera.margin_loss import MarginConfig, Objective, band, differences
-from vera.redraw import IDENTITY_PARTS, replaced_rows
+from vera.identity.margin_loss import MarginConfig, Objective, band, differences
+from vera.identity.redraw import IDENTITY_PARTS, replaced_rows
+from vera.region.subject import Subject
 from vera.settings import Settings
-from vera.subject import Subject
 
 _MOUTH = contract.CLASSES.index("mouth")
 _IDENTITY = contract.high_level_row("identity")

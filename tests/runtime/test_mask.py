@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vera.errors import PhotoError
-from vera.photo import read_mask
+from vera.files.photo import read_mask
 
 
 def _saved(path: Path, image: np.ndarray, mode: str | None = None, **options: object) -> Path:

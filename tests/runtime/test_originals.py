@@ -4,8 +4,8 @@ import pytest
 from job_folder import NAMES, run, write_cases, write_photo
 from photo_reports import write_outputs
 
+from vera.batch.journal import JOURNAL_NAME
 from vera.errors import UsageError
-from vera.journal import JOURNAL_NAME
 from vera.page.originals import find_originals
 
 

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vera.align import FFHQ, crop_matrix, photo_box
 from vera.contract import CLASSES
-from vera.outline import face_share, outline
+from vera.pixels.align import FFHQ, crop_matrix, photo_box
+from vera.region.outline import face_share, outline
 
 
 def _again(polygons: tuple, shape: tuple[int, int]) -> np.ndarray:

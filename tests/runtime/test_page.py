@@ -11,13 +11,13 @@ from PIL import Image
 
 from vera.cli import main
 from vera.errors import OutputError, UsageError
+from vera.files.write import write_parts
 from vera.page.build import write_page
 from vera.page.originals import Originals
 from vera.page.plot import distances
 from vera.page.read import read_outputs
 from vera.page.summary import nearest, summarise
 from vera.report import FaceReport, JudgeReport, KeptReport
-from vera.write import write_parts
 
 _VOID = {"meta", "img", "input", "br", "path"}
 

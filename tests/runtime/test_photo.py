@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 from vera.errors import PhotoError
-from vera.photo import read_photo
+from vera.files.photo import read_photo
 
 
 def _picture(height: int = 48, width: int = 64) -> np.ndarray:

@@ -3,7 +3,7 @@ import pytest
 
 from vera import contract
 from vera.errors import EngineError
-from vera.proposals import DRAWS
+from vera.identity.proposals import DRAWS
 
 _TWO = ((0.7, 20.0, 30.0), (0.5, 180.0, 150.0))
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from vera.faces import find_faces
-from vera.preparation import framed, paint_over
-from vera.replaced import Replacing
+from vera.case.preparation import framed, paint_over
+from vera.case.work import Work
+from vera.face.faces import find_faces
+from vera.region.replaced import Replacing
 from vera.settings import Settings
-from vera.work import Work
 
 # The second face's middle lies beyond the first one's square, part of it inside.
 _CUT = ((0.5, 20.0, 60.0), (0.4, 130.0, 80.0))

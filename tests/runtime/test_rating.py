@@ -8,9 +8,9 @@ from photo_reports import OUTLINE, full_report, picture, refused_report, write_o
 from PIL import Image
 
 from vera.errors import OutputError, UsageError
+from vera.files.photo import read_photo
 from vera.page.originals import NONE, Originals
 from vera.page.read import read_outputs
-from vera.photo import read_photo
 from vera.rating.plan import plan
 from vera.rating.region import kept_region, original_region, view
 from vera.rating.scale import Scale

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from vera.errors import EngineError
-from vera.faces import find_faces
-from vera.readings import Reading, change, read_face, told_change
+from vera.face.faces import find_faces
+from vera.face.readings import Reading, change, read_face, told_change
 from vera.report import AttributeChange
 
 

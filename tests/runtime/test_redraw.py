@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vera import contract
-from vera.appearance import Appearance, candidates
-from vera.redraw import RedrawConfig, draw_identity, redraw, replaced_rows
+from vera.face.appearance import Appearance, candidates
+from vera.identity.redraw import RedrawConfig, draw_identity, redraw, replaced_rows
 
 _MOUTH = contract.CLASSES.index("mouth")
 

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from vera.align import crop_matrix, image_to_photo, mask_to_crop, photo_box, rescaled
 from vera.bundle import load_bundle
-from vera.compose import ComposeConfig, Replacement, compose
 from vera.errors import BundleError
-from vera.faces import find_faces
-from vera.refine import blend_crop, refine
+from vera.face.faces import find_faces
+from vera.pixels.align import crop_matrix, image_to_photo, mask_to_crop, photo_box, rescaled
+from vera.rendering.compose import ComposeConfig, Replacement, compose
+from vera.rendering.refine import blend_crop, refine
 
 SIZE = 256
 _TWO = ((0.7, 20.0, 30.0), (0.5, 120.0, 120.0))
@@ -130,7 +130,7 @@ def test_a_second_face_is_blended_into_the_photograph_as_it_is_then(fakes, run, 
         seen.append(original.copy())
         return blend_crop(face, mask, original, kept)
 
-    monkeypatch.setattr("vera.render.blend_crop", watched)
+    monkeypatch.setattr("vera.rendering.render.blend_crop", watched)
     engines, photo = fakes.Engines(_TWO), fakes.draw_photo(2, _TWO)
     run([photo], engines=engines)
     patient, bystander = find_faces(photo, engines)[0]

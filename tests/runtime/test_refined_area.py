@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vera.contract import CLASSES
-from vera.refine import refined_area
-from vera.replaced import Replacing
+from vera.region.replaced import Replacing
+from vera.rendering.refine import refined_area
 
 EAR, HAIR = CLASSES.index("ear"), CLASSES.index("hair")
 SKIN = CLASSES.index("skin")

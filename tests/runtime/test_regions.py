@@ -12,12 +12,12 @@ from part_map import (
     face_shares,
 )
 
-from vera.align import Box
 from vera.errors import RefusedError
-from vera.keep import REGIONS, Keep
-from vera.labels import probabilities, to_labels
-from vera.regions import kept_from_file, kept_mask
-from vera.replaced import generated_mask, require_face
+from vera.pixels.align import Box
+from vera.pixels.labels import probabilities, to_labels
+from vera.region.regions import kept_from_file, kept_mask
+from vera.region.replaced import generated_mask, require_face
+from vera.request.keep import REGIONS, Keep
 
 
 @pytest.fixture(name="place")

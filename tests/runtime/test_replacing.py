@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vera.border import border_share, hair_cut, left_beyond
 from vera.contract import CLASSES, LATENT_ROWS, shape_row, texture_row
-from vera.replaced import REPLACED, Replacing, generated_mask, kept_hair
+from vera.region.replaced import REPLACED, Replacing, generated_mask, kept_hair
+from vera.rendering.border import border_share, hair_cut, left_beyond
 from vera.settings import PRESERVABLE, Settings
 
 SKIN, EAR, HAIR, NECK, CLOTH, HAT = (

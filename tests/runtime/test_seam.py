@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vera.errors import ShapeError
+from vera.gate.seam import measure_seam, seam_shows, seam_warning
 from vera.report import SeamReport
-from vera.seam import measure_seam, seam_shows, seam_warning
 
 SIDE = 200
 MATRIX = np.array([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])  # two photo pixels per crop pixel

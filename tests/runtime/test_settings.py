@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from vera.case import open_case
+from vera.case.case import open_case
 from vera.errors import UsageError
 from vera.settings import PRESERVABLE, Settings
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vera.speckle import speckled
+from vera.rendering.speckle import speckled
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from vera.align import Box
 from vera.contract import CLASSES
-from vera.replaced import Replacing
-from vera.strands import find_strands, strand_share, stray_hair
+from vera.pixels.align import Box
+from vera.region.replaced import Replacing
+from vera.rendering.strands import find_strands, strand_share, stray_hair
 
 SKIN, HAIR = CLASSES.index("skin"), CLASSES.index("hair")
 WHOLE = Box(0, 0, 256, 256)

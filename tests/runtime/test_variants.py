@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vera.anonymizer import Anonymizer
-from vera.draw import SAME_PERSON, VARIANTS_APART, Wish
+from vera.case.draw import SAME_PERSON, VARIANTS_APART, Wish
 from vera.errors import RefusedError, UsageError
 
 
@@ -102,7 +102,7 @@ def test_output_of_a_partly_refused_variant_counts_too(run, fakes, fake_engines,
             refused.append(1)
             raise RefusedError("face-left", "The first of all.")
 
-    monkeypatch.setattr("vera.pipeline._final_gate", final)
+    monkeypatch.setattr("vera.case.pipeline._final_gate", final)
     results = run([fakes.draw_photo(0), fakes.draw_photo(1)], variants=2)
     assert [image is None for image, _ in results] == [True, False, False, False]
     assert [0, 1] in seen

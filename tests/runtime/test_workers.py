@@ -13,11 +13,11 @@ from command_line import anonymize, fake, images
 from fake_anonymizer import THRESHOLD
 from job_folder import outputs, run, run_with, write_photo
 
+from vera.batch.journal import JOURNAL_NAME
+from vera.batch.output import LOG_NAME
+from vera.batch.workers import Workers
 from vera.commands.opening import Opening, threads_of_each
 from vera.errors import EngineError, OutputError
-from vera.journal import JOURNAL_NAME
-from vera.output import LOG_NAME
-from vera.workers import Workers
 
 pytestmark = pytest.mark.slow  # a process takes about a second to start
 
@@ -164,7 +164,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
 def test_real_engines_in_workers_write_the_same_images(tmp_path):
     from skimage.data import astronaut
 
-    from vera.write import write_image
+    from vera.files.write import write_image
 
     for name, left in (("a", 0), ("b", 24)):
         (tmp_path / "cases" / name).mkdir(parents=True)

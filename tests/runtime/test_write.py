@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vera.errors import OutputError, ShapeError
-from vera.write import is_lossy, prepare_folder, remove_leftovers, write_image, write_text
+from vera.files.write import is_lossy, prepare_folder, remove_leftovers, write_image, write_text
 
 
 def _image(seed: int = 1) -> np.ndarray:
@@ -133,7 +133,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from vera.errors import OutputError
-from vera.write import write_image
+from vera.files.write import write_image
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 folder = Path(sys.argv[1])
@@ -245,7 +245,7 @@ def test_killed_writer_leaves_only_what_the_next_run_removes(tmp_path: Path) -> 
     program = """
 import os, signal, sys
 from pathlib import Path
-from vera.write import write_text
+from vera.files.write import write_text
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 write_text(Path(sys.argv[1]) / "report.json", "{}")
 """

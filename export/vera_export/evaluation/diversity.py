@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.engines import Engines
-from vera.faces import embed
+from vera.face.faces import embed
 from vera_export.calibrate import impostor_cosines
 from vera_export.evaluation.readings import Readings
 

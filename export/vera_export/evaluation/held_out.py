@@ -5,10 +5,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
-from vera.align import FFHQ, Matrix, crop_matrix, to_tensor, warp_to_crop
-from vera.detect import Face
 from vera.engines import Engines
-from vera.faces import AlignedFace, align_face, embed
+from vera.face.detect import Face
+from vera.face.faces import AlignedFace, align_face, embed
+from vera.pixels.align import FFHQ, Matrix, crop_matrix, to_tensor, warp_to_crop
 from vera_export.evaluation.agreement import Agreement
 from vera_export.evaluation.diversity import correlation
 from vera_export.evaluation.inversions import InversionErrors

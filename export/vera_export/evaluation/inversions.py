@@ -7,12 +7,12 @@ import numpy.typing as npt
 import torch
 
 from vera import contract
-from vera.align import to_tensor
 from vera.bundle import Bundle
 from vera.engines import Engines, Tensor
-from vera.faces import AlignedFace
-from vera.inversion import InversionConfig, invert
-from vera.target import inside_photo
+from vera.face.faces import AlignedFace
+from vera.identity.inversion import InversionConfig, invert
+from vera.identity.target import inside_photo
+from vera.pixels.align import to_tensor
 from vera_export.evaluation.agreement import Agreement
 from vera_export.models.perceptual import distance
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
-from vera.detect import Face, detect
 from vera.engines import Engines
 from vera.errors import UsageError
-from vera.faces import AlignedFace, align_face, detector, embed
-from vera.photo import read_photo
+from vera.face.detect import Face, detect
+from vera.face.faces import AlignedFace, align_face, detector, embed
+from vera.files.photo import read_photo
 from vera_export.evaluation.agreement import overlap
 from vera_export.evaluation.diversity import correlation, quantiles
 from vera_export.evaluation.held_out import point_error

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vera.align import ARCFACE, crop_matrix, warp_to_crop
+from vera.pixels.align import ARCFACE, crop_matrix, warp_to_crop
 from vera_export.training.teacher_graph import RECOGNISER
 from vera_export.training.teachers import Labeller
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
-from vera.align import to_tensor
 from vera.bundle import Bundle, load_bundle
 from vera.engines import Engines, OnnxEngines, Tensor
 from vera.errors import UsageError
-from vera.labels import probabilities, to_labels
+from vera.pixels.align import to_tensor
+from vera.pixels.labels import probabilities, to_labels
 from vera_export.evaluation import held_out, pictures, samples
 from vera_export.evaluation.agreement import Agreement
 from vera_export.evaluation.disentanglement import (

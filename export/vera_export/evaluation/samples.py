@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
-from vera.align import to_image, to_tensor
-from vera.appearance import Appearance
 from vera.bundle import Identities
 from vera.engines import Engines, Tensor
-from vera.faces import embed, skin_colour
-from vera.redraw import draw_identity, redraw
+from vera.face.appearance import Appearance
+from vera.face.faces import embed, skin_colour
+from vera.identity.redraw import draw_identity, redraw
+from vera.pixels.align import to_image, to_tensor
 from vera_export.training.dataset import Faces
 
 Bytes = npt.NDArray[np.uint8]

@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vera import align, contract
+from vera import contract
+from vera.pixels import align
 from vera_export.models.attributes import Attributes
 from vera_export.models.embedder import Embedder
 from vera_export.models.layers import mean_pool

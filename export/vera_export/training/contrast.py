@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vera import contract
-from vera.align import ARCFACE, FFHQ, crop_matrix
+from vera.pixels.align import ARCFACE, FFHQ, crop_matrix
 from vera_export.models.attributes import Attributes
 from vera_export.models.layers import mean_pool
 from vera_export.training.batches import Batch, Batches

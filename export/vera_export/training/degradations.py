@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vera import contract
-from vera.align import crop_matrix, to_image, to_tensor, warp_to_crop
 from vera.errors import UsageError
-from vera.fit import fit_face
-from vera.keep import REGIONS
-from vera.labels import probabilities, to_labels
-from vera.refine import blend_crop
-from vera.strands import find_strands
+from vera.pixels.align import crop_matrix, to_image, to_tensor, warp_to_crop
+from vera.pixels.labels import probabilities, to_labels
+from vera.rendering.fit import fit_face
+from vera.rendering.refine import blend_crop
+from vera.rendering.strands import find_strands
+from vera.request.keep import REGIONS
 from vera_export.training import augment
 
 Bytes = npt.NDArray[np.uint8]

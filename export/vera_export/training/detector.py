@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vera.detect import Run as Engine
-from vera.detect import detect
+from vera.face.detect import Run as Engine
+from vera.face.detect import detect
 from vera_export.models.detector import CHANNELS, STRIDE, Detector, DetectorConfig
 from vera_export.training.dataset import read_faces
 from vera_export.training.loop import Progress, Run, Schedule, load_training, optimise
@@ -202,7 +202,7 @@ def evaluate(model: Detector, crops: Crops, recipe: DetectorRecipe) -> dict[str,
 
 
 def runner(model: Detector) -> Engine:
-    """The model as the callable that ``vera.detect.detect`` takes; leaves it in eval mode."""
+    """The model as the callable that ``vera.face.detect.detect`` takes; leaves it in eval mode."""
     model.eval()
 
     def run(photo: Array) -> tuple[Array, Array, Array]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vera import contract
-from vera.align import ARCFACE, crop_matrix
+from vera.pixels.align import ARCFACE, crop_matrix
 from vera_export.models.embedder import Embedder, EmbedderConfig
 from vera_export.training import augment
 from vera_export.training.dataset import Faces, read_faces

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vera import contract
-from vera.align import to_image
 from vera.errors import RefusedError, UsageError
+from vera.pixels.align import to_image
 from vera_export.models import parser
 from vera_export.models.convolution import read_weights
 from vera_export.models.encoder import Encoder, EncoderConfig

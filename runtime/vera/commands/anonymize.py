@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vera.cases import collect_cases
+from vera.batch.cases import collect_cases
+from vera.batch.display import Display
+from vera.batch.job import run_job
+from vera.batch.job_log import JobLog
+from vera.batch.output import LOG_NAME
+from vera.batch.plan import JobConfig
+from vera.batch.summary import CaseOutcome, JobSummary, summary_lines
+from vera.batch.workers import Crew, OwnProcess, Workers, available_cores
 from vera.commands.opening import (
     Opening,
     add_opening,
@@ -28,18 +35,11 @@ from vera.commands.parsing import (
 )
 from vera.commands.secret import secret_of
 from vera.commands.settings import add_settings, settings_of
-from vera.display import Display
 from vera.errors import UsageError
-from vera.job import run_job
-from vera.job_log import JobLog
-from vera.keep import REGIONS
-from vera.output import LOG_NAME
-from vera.plan import JobConfig
+from vera.files.write import prepare_folder
+from vera.request.keep import REGIONS
 from vera.settings import Settings
-from vera.summary import CaseOutcome, JobSummary, summary_lines
 from vera.versions import bundle_report
-from vera.workers import Crew, OwnProcess, Workers, available_cores
-from vera.write import prepare_folder
 
 EXAMPLES = """examples:
   vera anonymize before.jpg --keep mouth --out out/
@@ -162,8 +162,8 @@ def _config(
     judges: tuple[str, ...],
     secret: bytes | None,
 ) -> JobConfig:
-    from vera.draw import SAME_PERSON  # here: they bring the native operations
-    from vera.margin import require_guide
+    from vera.case.draw import SAME_PERSON  # here: they bring the native operations
+    from vera.identity.margin import require_guide
 
     if settings.method == "margin":
         require_guide(bundle)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from vera.commands.parsing import Commands, OpenAnonymizer, command, count, positive
-from vera.photo import PIXEL_LIMIT
+from vera.files.photo import PIXEL_LIMIT
 
 _EXAMPLES = """edits, carried out in the order given; @0.5 at the end goes half of the way:
   hair=draw:7             hair of the synthetic person with seed 7; any part, or .shape, .texture

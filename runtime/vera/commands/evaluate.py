@@ -13,9 +13,9 @@ from vera.commands.parsing import (
     open_anonymizer,
     positive,
 )
-from vera.commands.settings import add_settings
+from vera.commands.settings import add_settings, settings_of
 from vera.evaluation import BASELINES
-from vera.judge_card import RANGES
+from vera.gate.judge_card import RANGES
 
 EXAMPLES = """examples:
   vera evaluate pairs/ --keep mouth none --judge face.onnx --judge-values 0..255 \\
@@ -123,7 +123,8 @@ def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
     # Here and not above: other commands must work where the extension does not load.
     from vera.evaluation.command import run_command
 
-    report = run_command(args, lambda: open_anonymizer(args, opened), _say)
+    settings = settings_of(args)
+    report = run_command(args, settings, lambda: open_anonymizer(args, opened), _say)
     print(f"report    {report}\ntables    {args.out / 'tables'}\nfigures   {args.out}/figures.json")
     return OK
 

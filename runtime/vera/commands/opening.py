@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vera.commands.parsing import OpenAnonymizer, OpenedAnonymizer, positive
 from vera.errors import UsageError
-from vera.judge_card import RANGES
+from vera.gate.judge_card import RANGES
 
 if TYPE_CHECKING:
     from vera.judge import Judge

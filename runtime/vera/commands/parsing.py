@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from vera.casework import AnonymizerLike
+from vera.batch.casework import AnonymizerLike
 
 OK, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 

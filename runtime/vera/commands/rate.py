@@ -67,9 +67,9 @@ def _export(args: argparse.Namespace, _: OpenAnonymizer) -> int:
 
 
 def _kappa(args: argparse.Namespace, _: OpenAnonymizer) -> int:
+    from vera.files.write import prepare_folder, write_text
     from vera.rating.answers import read_all, read_key
     from vera.rating.results import agreements, to_json, to_markdown
-    from vera.write import prepare_folder, write_text
 
     key = read_key(args.key)
     found = agreements(key, read_all(args.answers, key))

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any, get_args
 
 from vera.commands.parsing import count, positive
-from vera.photo import PIXEL_LIMIT
+from vera.files.photo import PIXEL_LIMIT
 from vera.settings import (
     NAMES,
     PRESERVABLE,

@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from vera.commands.parsing import OK
 from vera.editing.earlier import RECORD, earlier_files, remove_earlier
 from vera.editing.editor import Editor, Progress
 from vera.editing.grammar import parse_edit, parse_share, parse_target
@@ -13,7 +12,7 @@ from vera.editing.record import record
 from vera.editing.sheet import part_map, strip
 from vera.editing.state import Face, Image, Step
 from vera.errors import UsageError
-from vera.write import prepare_folder, write_animation, write_image, write_text
+from vera.files.write import prepare_folder, write_animation, write_image, write_text
 
 _REAL_PERSON = (
     "vera: warning: these pictures are made from a photograph of a person and show that person; "
@@ -106,7 +105,7 @@ def carry_out(args: argparse.Namespace, editor: Editor) -> int:
     write_text(args.out / RECORD, record(steps, face.origin, editor.bundle, targets, names))
     _write(args, steps, frames, placed)
     _tell(steps, targets, args)
-    return OK
+    return 0
 
 
 def _require(present: object, names: tuple[str, ...], args: argparse.Namespace, what: str) -> None:

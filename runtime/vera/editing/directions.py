@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vera import contract
-from vera.align import to_image
 from vera.bundle import Identities
 from vera.editing.grammar import AGE, MOUTH_OPEN, PITCH, YAW
 from vera.editing.look import read, reading_of
 from vera.editing.state import Reading
 from vera.engines import Engines, Tensor
+from vera.pixels.align import to_image
 
 Values = npt.NDArray[np.float64]
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from vera.appearance import Appearance
 from vera.bundle import Identities
 from vera.contract import high_level_row
 from vera.engines import Tensor
-from vera.redraw import draw_identity, redraw
+from vera.face.appearance import Appearance
+from vera.identity.redraw import draw_identity, redraw
 
 
 def draw_person(bank: Identities, seed: int) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from vera import render
 from vera.bundle import Bundle, load_bundle
 from vera.editing.directions import Directions
 from vera.editing.drawing import draw_person, truncated
@@ -17,10 +16,11 @@ from vera.editing.search import pursue
 from vera.editing.state import Face, Image, Look, Reached, Step
 from vera.engines import Engines, OnnxEngines, Tensor
 from vera.errors import UsageError
-from vera.faces import find_faces
-from vera.inversion import InversionConfig, invert
-from vera.photo import PIXEL_LIMIT, read_photo
-from vera.subject import Subject
+from vera.face.faces import find_faces
+from vera.files.photo import PIXEL_LIMIT, read_photo
+from vera.identity.inversion import InversionConfig, invert
+from vera.region.subject import Subject
+from vera.rendering import render
 
 Progress = Callable[[str, float], None]
 

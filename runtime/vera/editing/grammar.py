@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vera import contract
 from vera.errors import UsageError
-from vera.keep import REGIONS
-from vera.redraw import replaced_rows
+from vera.identity.redraw import replaced_rows
+from vera.request.keep import REGIONS
 
 # Regions that may be kept have the same names here; every class is a part, too.
 PARTS: dict[str, tuple[int, ...]] = {

@@ -17,7 +17,7 @@ from vera import contract
 from vera.bundle import Bundle
 from vera.engines import Tensor
 from vera.errors import PhotoError
-from vera.write import write_bytes
+from vera.files.write import write_bytes
 
 _ENTRIES = ("latents", "about")
 _LARGEST_BYTES = 4 * 2**20  # unpacked; a face of the widest layout in use takes 64 KiB

@@ -3,12 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
-from vera.align import to_image, to_tensor
 from vera.contract import ATTRIBUTES_SIZE, CROP_SIZE, EXPRESSIONS
 from vera.editing.state import Image, Look, Reading
 from vera.engines import Engines, Tensor
-from vera.faces import embed
-from vera.labels import probabilities, to_labels
+from vera.face.faces import embed
+from vera.pixels.align import to_image, to_tensor
+from vera.pixels.labels import probabilities, to_labels
 
 
 def look_at(latents: Tensor, engines: Engines) -> Look:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.engines import Tensor
-from vera.subject import Subject
+from vera.region.subject import Subject
 
 Image = npt.NDArray[np.uint8]
 Origin = Literal["photo", "file", "draw"]

@@ -8,19 +8,19 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from vera.align import to_image
-from vera.appearance import LASTING, Appearance, candidates
 from vera.bundle import Bundle
-from vera.compose import Replacement, compose
 from vera.contract import high_level_row
-from vera.detail import split
 from vera.engines import Engines
 from vera.errors import RefusedError
 from vera.evaluation import BASELINES
 from vera.evaluation.originals import Original
-from vera.faces import AlignedFace
-from vera.fit import fit_face
-from vera.labels import probabilities, to_labels
+from vera.face.appearance import LASTING, Appearance, candidates
+from vera.face.faces import AlignedFace
+from vera.pixels.align import to_image
+from vera.pixels.labels import probabilities, to_labels
+from vera.rendering.compose import Replacement, compose
+from vera.rendering.detail import split
+from vera.rendering.fit import fit_face
 
 Image = npt.NDArray[np.uint8]
 

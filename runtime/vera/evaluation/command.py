@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vera.commands.settings import settings_of
 from vera.engines import OnnxEngines
 from vera.errors import UsageError
 from vera.evaluation.calibration import Calibration, calibrate
@@ -16,9 +15,9 @@ from vera.evaluation.people import Person, collect_people, require_pairs
 from vera.evaluation.rows import Makers, check_peers, peer_folder
 from vera.evaluation.run import Mode, Request, evaluate, region_name
 from vera.evaluation.statistics import require_extra
+from vera.gate.judge_card import write_card
+from vera.gate.recogniser import Recogniser
 from vera.judge import Judge
-from vera.judge_card import write_card
-from vera.recogniser import Recogniser
 from vera.settings import Settings
 
 _SAME = (
@@ -41,12 +40,16 @@ class _Matched:
 
 
 def run_command(
-    args: argparse.Namespace, open_anonymizer: Callable[[], Any], say: Callable[[str], None]
+    args: argparse.Namespace,
+    settings: Settings,
+    open_anonymizer: Callable[[], Any],
+    say: Callable[[str], None],
 ) -> Path:
     """Carries out ``vera evaluate``.
 
     Args:
         args: As parsed by ``vera.commands.evaluate``.
+        settings: How the photographs are anonymised.
         open_anonymizer: Opens the anonymizer of ``--bundle`` and ``--threads``.
         say: Called with lines of progress.
 
@@ -59,7 +62,7 @@ def run_command(
         OutputError: The disk is full, or the like.
     """
     require_extra()
-    request, options = _request(args), _options(args)
+    request, options = _request(args), _options(settings)
     peers = dict(peer_folder(text) for text in args.peer)
     if len(peers) < len(args.peer):
         raise UsageError("Two --peer have one name; give each its own.")
@@ -95,15 +98,15 @@ def _request(args: argparse.Namespace) -> Request:
     )
 
 
-def _options(args: argparse.Namespace) -> Mapping[str, Any]:
+def _options(settings: Settings) -> Mapping[str, Any]:
     """The settings that are not the default: a new setting then leaves earlier outputs valid."""
-    if args.frame == "crop" or args.background == "regenerate":
+    if settings.frame == "crop" or settings.background == "regenerate":
         raise UsageError(
             "vera evaluate compares every output with its photograph at the same place, which "
             "frame 'crop' and background 'regenerate' do not allow; leave them out."
         )
     usual = Settings().options()
-    given = settings_of(args).options()
+    given = settings.options()
     return {name: value for name, value in given.items() if value != usual[name]}
 
 

@@ -12,7 +12,7 @@ from vera.evaluation.facts import Facts
 from vera.evaluation.ledger import Ledger
 from vera.evaluation.rows import Row
 from vera.evaluation.table import Table, shown
-from vera.write import prepare_folder, write_text
+from vera.files.write import prepare_folder, write_text
 
 # Raised when a field changes its meaning or goes away.
 FIGURES_FORMAT = 1

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vera.align import to_tensor
 from vera.engines import Engines
+from vera.pixels.align import to_tensor
 
 Float = npt.NDArray[np.float64]
 Described = tuple[int, Float]  # person, features [d]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from vera.bundle import Bundle
 from vera.engines import Engines, Tensor
 from vera.errors import UsageError
-from vera.faces import embed
+from vera.face.faces import embed
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
@@ -20,7 +20,7 @@ OWN = "vera-embedder"
 
 
 class RecogniserLike(Protocol):
-    """What tells faces apart; see :class:`vera.recogniser.Recogniser`."""
+    """What tells faces apart; see :class:`vera.gate.recogniser.Recogniser`."""
 
     name: str
     sha256: str

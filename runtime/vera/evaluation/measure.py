@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vera.align import crop_matrix, to_tensor, warp_to_crop
-from vera.detect import box_iou, detect
 from vera.engines import Engines, Tensor
 from vera.evaluation.frechet import pooled_features
 from vera.evaluation.matchers import Matcher
 from vera.evaluation.originals import Original
 from vera.evaluation.preserved import region_figures
-from vera.faces import AlignedFace, align_face, detector
-from vera.labels import probabilities, to_labels
-from vera.readings import change, read_face
-from vera.seam import measure_seam
+from vera.face.detect import box_iou, detect
+from vera.face.faces import AlignedFace, align_face, detector
+from vera.face.readings import change, read_face
+from vera.gate.seam import measure_seam
+from vera.pixels.align import crop_matrix, to_tensor, warp_to_crop
+from vera.pixels.labels import probabilities, to_labels
 
 Image = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float64]

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from vera.engines import Engines
 from vera.errors import PhotoError, RefusedError
-from vera.faces import AlignedFace, find_faces
-from vera.keep import Keep
-from vera.keep_margin import Margin
-from vera.photo import read_photo
-from vera.regions import kept_mask
+from vera.face.faces import AlignedFace, find_faces
+from vera.files.photo import read_photo
+from vera.region.regions import kept_mask
+from vera.request.keep import Keep
+from vera.request.keep_margin import Margin
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

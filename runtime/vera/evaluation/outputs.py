@@ -16,8 +16,8 @@ from vera.evaluation import BASELINES
 from vera.evaluation.people import Person
 from vera.evaluation.private import prepare_private
 from vera.evaluation.rows import Makers, Produced, Row
-from vera.photo import read_photo
-from vera.write import prepare_folder, remove_leftovers, write_image, write_text
+from vera.files.photo import read_photo
+from vera.files.write import prepare_folder, remove_leftovers, write_image, write_text
 
 _FORMAT = 1
 

@@ -5,7 +5,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-from vera.cases import collect_cases
+from vera.batch.cases import collect_cases
 from vera.errors import UsageError
 
 PairsBy = Literal["folder", "prefix"]

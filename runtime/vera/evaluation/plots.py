@@ -11,7 +11,7 @@ from vera.evaluation.ledger import INPUT, Ledger
 from vera.evaluation.matchers import Matcher
 from vera.evaluation.rows import Row
 from vera.evaluation.statistics import Estimate
-from vera.write import write_bytes
+from vera.files.write import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

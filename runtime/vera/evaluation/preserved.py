@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.evaluation.originals import Original
-from vera.keep import Keep
+from vera.request.keep import Keep
 
 Image = npt.NDArray[np.uint8]
 

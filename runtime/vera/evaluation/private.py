@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vera.errors import OutputError
-from vera.write import prepare_folder
+from vera.files.write import prepare_folder
 
 _FOLDER, _FILE = 0o700, 0o600
 

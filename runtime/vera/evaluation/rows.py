@@ -12,14 +12,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vera.batch.cases import PHOTO_SUFFIXES
 from vera.bundle import Bundle
-from vera.cases import PHOTO_SUFFIXES
 from vera.engines import Engines
 from vera.errors import PhotoError, RefusedError, UsageError
 from vera.evaluation.baselines import draw_baseline
 from vera.evaluation.originals import open_original
 from vera.evaluation.people import Person
-from vera.photo import read_photo
+from vera.files.photo import read_photo
 from vera.report import PhotoReport
 from vera.versions import __version__
 

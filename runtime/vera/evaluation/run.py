@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vera.batch.output import locked
 from vera.errors import UsageError
 from vera.evaluation.calibration import Calibration
 from vera.evaluation.document import write_report, write_results
@@ -19,9 +20,8 @@ from vera.evaluation.rows import Makers, Row
 from vera.evaluation.sheets import WARNING, write_sheets
 from vera.evaluation.survey import make_outputs, survey
 from vera.evaluation.tables import all_tables
-from vera.keep import Keep
-from vera.output import locked
-from vera.write import prepare_folder
+from vera.files.write import prepare_folder
+from vera.request.keep import Keep
 
 # Looked at in rows that keep nothing, where no other region is asked for.
 _USUAL_REGIONS = ("mouth", "nose", "eyes")

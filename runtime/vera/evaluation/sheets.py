@@ -12,8 +12,8 @@ from vera.evaluation.people import Person
 from vera.evaluation.private import prepare_private, restrict_file
 from vera.evaluation.rows import Makers, Row
 from vera.evaluation.survey import outputs_of, rows_of
-from vera.photo import read_photo
-from vera.write import write_image
+from vera.files.photo import read_photo
+from vera.files.write import write_image
 
 Image = npt.NDArray[np.uint8]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from vera.errors import OutputError
+from vera.files.write import write_parts
 from vera.page.originals import NONE, Originals
 from vera.page.pictures import Picture, embed
 from vera.page.plot import distances
 from vera.page.read import Output, OutputFolder, missing_extra
 from vera.page.summary import Summary, summarise
 from vera.versions import __version__
-from vera.write import write_parts
 
 SIDE = 640
 _MARKER = "VerA report page"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
-from vera.cases import collect_cases
+from vera.batch.cases import collect_cases
+from vera.batch.journal import JOURNAL_NAME, Entry, Journal, content_digest
+from vera.batch.output import locked
 from vera.errors import UsageError
-from vera.journal import JOURNAL_NAME, Entry, Journal, content_digest
-from vera.output import locked
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vera.errors import PhotoError
-from vera.photo import read_photo
+from vera.files.photo import read_photo
 
 _QUALITY = 85
 

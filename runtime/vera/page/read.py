@@ -9,9 +9,9 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vera.batch.journal import JOURNAL_NAME
+from vera.batch.output import LOG_NAME
 from vera.errors import UsageError
-from vera.journal import JOURNAL_NAME
-from vera.output import LOG_NAME
 
 IMAGE_SUFFIXES = (".png", ".jpg")
 _SCHEMA = "report.schema.json"

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.errors import OutputError, PhotoError, UsageError
+from vera.files.photo import read_photo
+from vera.files.write import prepare_folder, write_image, write_parts, write_text
 from vera.page.build import environment
 from vera.page.originals import NONE, Originals
 from vera.page.read import Output, OutputFolder
-from vera.photo import read_photo
 from vera.rating.plan import Item, Kind, plan
 from vera.rating.region import kept_outline, kept_region, original_region, view
 from vera.rating.scale import Scale
-from vera.write import prepare_folder, write_image, write_parts, write_text
 
 KEY_NAME = "key.csv"
 KEY_COLUMNS = ("rater", "item", "case", "output", "kind", "scale")

@@ -12,7 +12,7 @@ from vera.evaluation.baselines import draw_baseline
 from vera.evaluation.matchers import judge_matchers, own_matcher
 from vera.evaluation.measure import Instruments, describe, measure
 from vera.evaluation.originals import open_original
-from vera.recogniser import Recogniser
+from vera.gate.recogniser import Recogniser
 
 REGIONS = ("mouth", "nose", "eyes")
 

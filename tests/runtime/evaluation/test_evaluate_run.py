@@ -191,7 +191,7 @@ def command(folder, out, *more):
         (("--judge", "missing.onnx"), "cannot be read"),
         (("--judge-threshold", "0.3", "--calibrate", "."), "give one of them"),
         (("--frame", "crop"), "at the same place"),
-        (("--background", "regenerate"), "at the same place"),
+        (("--background", "regenerate"), "needs frame"),
         (("--keep-margin", "wide"), "is no margin"),
         (("--independent", "face"), "--independent names 'face'"),
     ],

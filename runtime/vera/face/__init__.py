@@ -1,0 +1,1 @@
+"""A face as the engines see it: found, aligned, described."""

@@ -1,0 +1,1 @@
+"""Photographs and tables read; results written whole or not at all."""

@@ -1,0 +1,1 @@
+"""The inversion, and the new people that take the patient's place."""

@@ -1,0 +1,1 @@
+"""Pixels and geometry: alignment, part maps, shapes; no engine, no file."""

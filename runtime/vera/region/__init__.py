@@ -1,0 +1,1 @@
+"""Which pixels of a photograph are replaced, and which are kept."""

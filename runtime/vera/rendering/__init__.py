@@ -1,0 +1,1 @@
+"""A generated face made to fit and laid into the photograph."""

@@ -1,0 +1,1 @@
+"""What is asked to be kept, and by how much it is grown."""
