@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -33,6 +33,7 @@ from vera.files.write import write_image
 Outcome = CaseDone | CaseFailure
 OpenWorker = Callable[[], AnonymizerLike]
 
+_PIECE_S = 0.5  # longest wait before a Ctrl-C is noticed
 _IN_FLIGHT = 2  # cases per worker: the next one waits at its door, and a kill costs no more
 
 
@@ -137,7 +138,7 @@ class Workers:
         outcome = None
         if ticket.future is not None:
             try:
-                outcome = ticket.future.result()
+                outcome = _awaited(ticket.future)
             except BrokenExecutor:
                 self._begin_again()
         if outcome is None:
@@ -175,7 +176,7 @@ class Workers:
             self._begin_again()
             future = self._send(task)
         try:
-            return future.result()
+            return _awaited(future)
         except BrokenExecutor:
             self._begin_again()
             return CaseFailure(
@@ -198,6 +199,17 @@ class Workers:
         return ProcessPoolExecutor(
             self._count, mp_context=context, initializer=_begin, initargs=self._setup
         )
+
+
+def _awaited(future: Future[Outcome]) -> Outcome:
+    """The result of a future.
+
+    Waits in pieces: a Ctrl-C that the system hands to another thread does not wake this one.
+    """
+    while True:
+        done, _ = wait([future], timeout=_PIECE_S)
+        if done:
+            return future.result()
 
 
 def available_cores() -> int:
