@@ -9,10 +9,21 @@ from pathlib import Path
 from fake_anonymizer import FakeAnonymizer
 
 from vera.cli import main
+from vera.errors import EngineError, OutputError
 
 
 def fake(bundle, threads, judges=()):
     return FakeAnonymizer(bundle, threads=threads, judges=judges)
+
+
+def broken():
+    """Opens no anonymizer. Here, because a worker process imports it by its module's name."""
+    raise EngineError("No engine today; come again.")
+
+
+def full_disk(path, image):
+    """Writes no image."""
+    raise OutputError("The disk is full; free some space.")
 
 
 def anonymize(*arguments: object, open_anonymizer=fake) -> int:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import anonymize, fake, images
+from command_line import anonymize, broken, fake, full_disk, images
 from fake_anonymizer import THRESHOLD
 from job_folder import outputs, run, run_with, write_photo
 
@@ -80,10 +80,6 @@ def test_worker_that_cannot_be_opened_is_the_bundle_s_sentence(folder, tmp_path)
         work(folder, tmp_path / "out", opening=broken)
 
 
-def broken():
-    raise EngineError("No engine today; come again.")
-
-
 def test_full_disk_in_a_worker_ends_the_job_and_the_next_run_does_the_rest(folder, tmp_path):
     out = tmp_path / "out"
     with (
@@ -95,10 +91,6 @@ def test_full_disk_in_a_worker_ends_the_job_and_the_next_run_does_the_rest(folde
     run(folder, out)
     run(folder, tmp_path / "at once")
     assert outputs(out) == outputs(tmp_path / "at once")
-
-
-def full_disk(path, image):
-    raise OutputError("The disk is full; free some space.")
 
 
 def start(*arguments):
