@@ -102,6 +102,11 @@ class Settings:
                 "the default."
             )
 
+    @property
+    def freed(self) -> tuple[str, ...]:
+        """What the new person may differ in: all of :data:`PRESERVABLE` that is not preserved."""
+        return tuple(name for name in PRESERVABLE if name not in self.preserve)
+
     def options(self) -> Mapping[str, Any]:
         """The settings by name, as they go into a report or a digest."""
         return asdict(self)

@@ -1,6 +1,5 @@
 import argparse
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,19 +8,9 @@ from PIL import Image
 from vera.cli import main
 from vera.commands import edit
 from vera.commands.parsing import FAILED, OK, USAGE
-from vera.editing import Editor, command, load_latents
+from vera.editing import command, load_latents
 from vera.editing.earlier import remove_earlier
 from vera.errors import PhotoError, RefusedError, UsageError
-
-_PER_PERSON = ("codes", "skin", "female", "age", "yaw", "embedding")
-
-
-@pytest.fixture
-def editor(fake_bundle, fake_engines):
-    bank = fake_bundle.identities  # of fewer people, because measuring them takes its time
-    few = {name: getattr(bank, name)[:6] for name in _PER_PERSON}
-    fake_bundle.__dict__["identities"] = replace(bank, **few)
-    return Editor(fake_bundle, engines=fake_engines)
 
 
 @pytest.fixture

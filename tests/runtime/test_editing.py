@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,17 +14,6 @@ from vera.engines import OnnxEngines
 from vera.errors import PhotoError, RefusedError, UsageError
 
 HAIR = contract.CLASSES.index("hair")
-
-
-_PER_PERSON = ("codes", "skin", "female", "age", "yaw", "embedding")
-
-
-@pytest.fixture
-def editor(fake_bundle, fake_engines):
-    bank = fake_bundle.identities  # of fewer people, because measuring them takes its time
-    few = {name: getattr(bank, name)[:6] for name in _PER_PERSON}
-    fake_bundle.__dict__["identities"] = replace(bank, **few)
-    return Editor(fake_bundle, engines=fake_engines)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def _filled(
             round(float(other @ portrait), 4) for other in earlier if portrait is not None
         ),
         identity=version.identity,
-        warnings=(*report.warnings, *version.warnings, *_warnings(faces)),
+        warnings=(*report.warnings, *_warnings(faces)),
     )
 
 

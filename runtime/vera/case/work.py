@@ -78,7 +78,6 @@ class Version:
         portrait: float32 [e], the new person in a neutral view.
         identity: Name of the new identity under the case's key.
         watch: Time per stage of this variant.
-        warnings: Sentences.
     """
 
     work: Work
@@ -89,7 +88,6 @@ class Version:
     portrait: Tensor | None = None
     identity: str | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
-    warnings: list[str] = field(default_factory=list)
 
 
 @contextmanager

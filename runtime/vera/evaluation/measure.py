@@ -11,7 +11,7 @@ from vera.evaluation.frechet import pooled_features
 from vera.evaluation.matchers import Matcher
 from vera.evaluation.originals import Original
 from vera.evaluation.preserved import region_figures
-from vera.face.detect import box_iou, detect
+from vera.face.detect import box_iou, detect, same_place
 from vera.face.faces import AlignedFace, align_face, detector
 from vera.face.readings import change, read_face
 from vera.gate.seam import measure_seam
@@ -21,9 +21,6 @@ from vera.pixels.labels import probabilities, to_labels
 Image = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float64]
 Embeddings = Mapping[str, Tensor]
-
-# Boxes that overlap less are faces in two places: the original's is then not found again.
-_SAME_PLACE_IOU = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,14 +137,8 @@ def measure(
 
 def same_face(face: AlignedFace, output: Image, engines: Engines) -> AlignedFace | None:
     """The original's face found again in the output, or None."""
-    found = detect(detector(engines), output)
-    if not found:
-        return None
-    overlaps = box_iou(face.found.box, np.stack([one.box for one in found]))
-    best = int(np.argmax(overlaps))
-    if overlaps[best] < _SAME_PLACE_IOU:
-        return None
-    return align_face(output, found[best], engines)
+    match = same_place(face.found, detect(detector(engines), output))
+    return None if match is None else align_face(output, match, engines)
 
 
 def attribute_changes(

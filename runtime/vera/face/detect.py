@@ -30,6 +30,10 @@ _MERGE_IOU = 0.4
 _INSIDE = 0.6
 
 
+# Boxes that overlap less are faces in two places.
+_SAME_PLACE_IOU = 0.3
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """One face of a photograph.
@@ -123,6 +127,15 @@ def merge(faces: Sequence[Face], iou: float = _MERGE_IOU) -> list[Face]:
         free &= ~group & (_share_inside(box, boxes) < _INSIDE)
         merged.append(Face(box, np.tensordot(weight, points[group], 1), float(scores[i])))
     return merged
+
+
+def same_place(original: Face, found: Sequence[Face]) -> Face | None:
+    """The detection that overlaps a face's box best, if by enough to be that face."""
+    if not found:
+        return None
+    overlaps = box_iou(original.box, np.stack([face.box for face in found]))
+    best = int(np.argmax(overlaps))
+    return found[best] if overlaps[best] >= _SAME_PLACE_IOU else None
 
 
 def box_iou(box: Array, boxes: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from vera import judge
 from vera.engines import Engines, Tensor
 from vera.errors import EngineError, RefusedError
-from vera.face.detect import Face, box_iou
+from vera.face.detect import Face, same_place
 from vera.face.faces import embed
 from vera.gate import coverage
 from vera.judge import Judge
@@ -26,8 +26,6 @@ Image = npt.NDArray[np.uint8]
 
 # A draw passes only this far below the threshold, because the threshold is itself an estimate.
 MARGIN = 0.03
-
-_SAME_PLACE_IOU = 0.3
 
 
 # Within this much below the limit the report warns: another recogniser may decide otherwise.
@@ -123,7 +121,7 @@ def check_face(
     original = subject.face
     embedding = embed(output, original.points, engines)
     cosines = [float(embedding @ original.embedding)]
-    match = _same_place(original.found, found)
+    match = same_place(original.found, found)
     points = original.points
     if match is not None:
         points = match.points
@@ -155,11 +153,3 @@ def check_kept(original: Image, output: Image, kept: npt.NDArray[np.bool_]) -> K
             "VerA, please report it.",
         )
     return KeptReport(pixels, difference)
-
-
-def _same_place(original: Face, found: list[Face]) -> Face | None:
-    if not found:
-        return None
-    overlaps = box_iou(original.box, np.stack([face.box for face in found]))
-    best = int(np.argmax(overlaps))
-    return found[best] if overlaps[best] >= _SAME_PLACE_IOU else None

@@ -22,7 +22,7 @@ from vera.identity.proposals import Proposal, codes_of, traits_of
 from vera.identity.redraw import replaced_rows
 from vera.ops.adam_step import adam_state_for, adam_step
 from vera.region.subject import Subject
-from vera.settings import PRESERVABLE, Settings
+from vera.settings import Settings
 
 Progress = Callable[[float], None]
 
@@ -133,9 +133,8 @@ def movable(
 ) -> Movable:
     """The photographs of a case with what ``settings`` preserve."""
     wanted = appearance([subject.face for subject in subjects], latents)
-    freed = tuple(name for name in PRESERVABLE if name not in settings.preserve)
     traits, codes = traits_of(settings), codes_of(settings)
-    return Movable(subjects, latents, wanted, traits, parts, codes, freed)
+    return Movable(subjects, latents, wanted, traits, parts, codes, settings.freed)
 
 
 def move_identity(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vera.bundle import Identities
-from vera.contract import CLASSES
+from vera.contract import HIGH_LEVEL
 from vera.engines import Tensor
 from vera.face.appearance import TRAITS, Appearance
 from vera.identity.redraw import (
@@ -15,6 +15,7 @@ from vera.identity.redraw import (
     replaced_rows,
 )
 from vera.key import CaseKey
+from vera.region.replaced import Replacing
 from vera.settings import Settings
 
 # How many synthetic people are tried before a photograph is refused; most fail in the crop already,
@@ -57,24 +58,17 @@ class Source:
 
 def traits_of(settings: Settings) -> tuple[str, ...]:
     """In what a new person must fit the original."""
-    freed = {"expression", "age", "skin-tone"} - set(settings.preserve)
-    return tuple(trait for trait in TRAITS if trait not in freed)
+    return tuple(trait for trait in TRAITS if trait not in settings.freed)
 
 
 def parts_of(settings: Settings) -> tuple[int, ...]:
     """Classes whose codes a new person brings along."""
-    more = ["hair"] * (settings.hair == "regenerate")
-    if settings.background == "regenerate":
-        more += ["background", "neck", "cloth"]
-    elif "skin-tone" not in settings.preserve:
-        more += ["neck"]
-    return (*IDENTITY_PARTS, *(CLASSES.index(name) for name in more))
+    return (*IDENTITY_PARTS, *Replacing.of(settings).parts)
 
 
 def codes_of(settings: Settings) -> tuple[str, ...]:
     """High-level codes that a new person brings along."""
-    freed = {"expression", "age"} - set(settings.preserve)
-    return ("identity", *sorted(freed))
+    return ("identity", *(name for name in HIGH_LEVEL if name in settings.freed))
 
 
 def propose(

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vera.contract import shape_row, texture_row
 from vera.errors import RefusedError
-from vera.pixels.morphology import disc, filled, parts
+from vera.pixels.morphology import disc, filled, near, parts
 from vera.request.keep import class_numbers
 from vera.settings import Settings
 
@@ -80,14 +79,12 @@ class Replacing:
         return (*REPLACED, *neck, *(_HAIR if self.hair else ()))
 
     @property
-    def rows(self) -> list[int]:
-        """Latent rows that a new identity takes over in addition to those of the face."""
-        parts = (*(_HAIR if self.hair else ()), *(_SCENERY if self.background else ()))
-        rows = [row for part in parts for row in (shape_row(part), texture_row(part))]
-        # The neck's shape stays: it follows the pose and the cloth.
-        if not self.tone and not self.background:
-            rows += [texture_row(part) for part in _NECK]
-        return rows
+    def parts(self) -> tuple[int, ...]:
+        """Classes beside the face's whose codes a new person brings along."""
+        hair = _HAIR if self.hair else ()
+        if self.background:
+            return (*hair, *_SCENERY)
+        return hair if self.tone else (*hair, *_NECK)
 
 
 IN_PLACE = Replacing()
@@ -138,9 +135,9 @@ def generated_mask(
     replaced = filled(
         own_parts(original_labels, replacing) | _arriving(generated_labels, face, front, replacing)
     )
-    replaced |= _grown(replaced, _DILATION) & ~front
+    replaced |= near(replaced, _DILATION) & ~front
     outlying = replaced & np.isin(original_labels, (*_EAR, *(_HAIR if replacing.hair else ())))
-    replaced |= _grown(outlying, _OUTLYING_DILATION) & ~front
+    replaced |= near(outlying, _OUTLYING_DILATION) & ~front
     if not replacing.whole:
         _clear_border(replaced)
     return cv2.GaussianBlur(replaced.astype(np.float32), (0, 0), 1.0)  # type: ignore[return-value]
@@ -174,7 +171,7 @@ def kept_hair(
     face = require_face(labels)
     front = _front(labels, face, replacing)
     # The crop's sides are no rim, nor is the hairline, where strands are looked for.
-    dense = cv2.erode((front | _grown(face, 1)).astype(np.uint8), disc(HAIR_RIM)) > 0
+    dense = cv2.erode((front | near(face, 1)).astype(np.uint8), disc(HAIR_RIM)) > 0
     return front & dense
 
 
@@ -186,7 +183,7 @@ def _front(
 
     front = np.isin(labels, replacing.front)
     core = cv2.morphologyEx(front.astype(np.uint8), cv2.MORPH_OPEN, disc(_THINNEST)) > 0
-    return front & _grown(core, _THINNEST) & ~face
+    return front & near(core, _THINNEST) & ~face
 
 
 def _arriving(
@@ -196,7 +193,7 @@ def _arriving(
     replacing: Replacing,
 ) -> npt.NDArray[np.bool_]:
     """What the new person covers of the photograph."""
-    new = np.isin(labels, REPLACED) & _grown(face, _REACH)
+    new = np.isin(labels, REPLACED) & near(face, _REACH)
     if replacing.hair:
         new |= np.isin(labels, _HAIR)
     return _main_parts(new & ~front)
@@ -207,14 +204,8 @@ def _main_parts(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     numbers, sizes = parts(mask)
     if not sizes.any():
         return mask
-    reached = np.unique(numbers[_grown(numbers == int(sizes.argmax()), _REACH)])
+    reached = np.unique(numbers[near(numbers == int(sizes.argmax()), _REACH)])
     return np.isin(numbers, reached[reached > 0])
-
-
-def _grown(mask: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:
-    import cv2
-
-    return cv2.dilate(mask.astype(np.uint8), disc(radius)).astype(np.bool_)
 
 
 def _clear_border(mask: npt.NDArray[np.bool_]) -> None:
