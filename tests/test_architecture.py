@@ -128,9 +128,10 @@ def test_every_message_of_troubleshooting_is_in_the_code():
 
 # Each room may import those before it.
 _ORDER = (
-    *("errors", "contract", "report", "bundle", "versions", "engines", "ops", "pixels", "files"),
-    *("request", "face", "region", "rendering", "gate", "identity", "case", "anonymizer", "batch"),
-    *("page", "rating", "evaluation", "editing", "check", "demo", "commands", "cli", "__main__"),
+    *("errors", "contract", "report", "bundle", "versions", "engines", "ops", "check", "pixels"),
+    *("files", "request", "face", "region", "rendering", "gate", "identity", "scheduling", "case"),
+    *("wire", "client", "anonymizer", "batch", "page", "rating", "evaluation", "editing"),
+    *("serving", "launch", "demo", "benchmark", "commands", "cli", "__main__"),
 )
 # Modules directly in vera/ that belong to a room.
 _FRONT = {"settings": "request", "key": "request", "judge": "gate"}

@@ -1,48 +1,37 @@
 """What a user holds: photographs of a case in, anonymised images and reports out."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from vera.bundle import Bundle, load_bundle
-from vera.case.case import KeepLike, open_case
-from vera.case.pipeline import anonymize_case
-from vera.engines import OnnxEngines
+from vera.case.case import KeepLike, PhotoLike
+from vera.case.local import LocalCases
+from vera.case.request import CaseRequest, Progress, Result
+from vera.errors import UsageError
 from vera.files.photo import PIXEL_LIMIT
 from vera.judge import Judge
 from vera.key import CaseKey
-from vera.report import PhotoReport
-from vera.settings import PRESERVABLE, Background, Faces, Frame, Hair, Method, Settings
+from vera.scheduling.job import Job
+from vera.scheduling.scheduler import Observer
+from vera.settings import NAMES, PRESERVABLE, Background, Faces, Frame, Hair, Method, Settings
 
-Progress = Callable[[str, float], None]
-PhotoLike = Path | str | npt.NDArray[np.uint8]
+if TYPE_CHECKING:
+    from vera.client.connection import Connection
+    from vera.client.remote import RemoteCases
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
-    """One photograph of a case, done.
-
-    Attributes:
-        image: uint8 [h, w, 3] RGB of the photograph's own size, or None if the photograph was
-            refused.
-        report: What was done and how it was checked.
-        person: float32 [e], embedding of the new synthetic person in a neutral view; nothing of the
-            patient is in it. None if refused.
-    """
-
-    image: npt.NDArray[np.uint8] | None
-    report: PhotoReport
-    person: npt.NDArray[np.float32] | None = None
+__all__ = ["Anonymizer", "PhotoLike", "Progress", "Result"]
 
 
 class Anonymizer:
     """Replaces the faces of clinical photographs by synthetic ones.
 
-    Not thread-safe: use one instance per thread.
+    In this process, or on a server (``url``) with the same calls and results. May be used by
+    several threads at once; ``workers`` cases are then in work and the others wait.
     """
 
     def __init__(
@@ -52,24 +41,93 @@ class Anonymizer:
         threads: int | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
         judges: Sequence[Path | str | Judge] = (),
+        workers: int = 1,
+        queue: int = 64,
+        observer: Observer | None = None,
+        url: str | None = None,
+        connection: "Connection | None" = None,
     ) -> None:
-        """Opens a bundle; engines are loaded when they are first used.
+        """Opens a bundle, or a connection; engines are loaded when they are first used.
 
         Args:
             bundle: Folder of a bundle; None takes the one inside the package.
-            threads: Threads of each engine; None takes all cores of this process.
+            threads: Cores that this anonymizer may use; None takes all of this process. The results
+                do not depend on it.
             device: ``"cuda"`` needs an ONNX Runtime with CUDA.
             judges: Recognisers of your own, each of which must also take every output for another
                 person: ONNX files with their cards beside them, or opened ones.
+            workers: Cases in work at once. They share the engines and take their gradient steps
+                together; as many as there are cores is enough on a CPU.
+            queue: Cases that may wait for :meth:`submit`.
+            observer: Is told when cases come, begin and end.
+            url: ``grpc://host:port`` or ``http://host:port`` (``grpcs``, ``https``) of a server;
+                nothing of the above is then of use, except for ``bundle``: the server must have the
+                same one.
+            connection: How to reach the server, with its ``url``: deadlines, retries, TLS.
 
         Raises:
             BundleError: The bundle is missing, damaged or of another contract.
             EngineError: The device is not available.
-            UsageError: ``threads``, ``device`` or a judge makes no sense.
+            UsageError: An argument makes no sense.
         """
-        self._judges = tuple(j if isinstance(j, Judge) else Judge(Path(j)) for j in judges)
-        self.bundle: Bundle = load_bundle(bundle)
-        self._engines = OnnxEngines(self.bundle, threads=threads, device=device)
+        self._cases: LocalCases | RemoteCases
+        if url is not None or connection is not None:
+            local = (threads, tuple(judges), observer)
+            if local != (None, (), None) or workers != 1 or device != "cpu":
+                raise UsageError(
+                    "With a url the server decides on threads, device, judges and workers; leave "
+                    "them out."
+                )
+            self._cases = _remote(url, connection, bundle)
+            return
+        opened = tuple(j if isinstance(j, Judge) else Judge(Path(j)) for j in judges)
+        self._cases = LocalCases(
+            load_bundle(bundle),
+            threads=threads,
+            device=device,
+            judges=opened,
+            workers=workers,
+            queue=queue,
+            observer=observer,
+        )
+
+    @classmethod
+    def over(cls, cases: "LocalCases | RemoteCases") -> Self:
+        """An anonymizer over something that does cases already."""
+        made = cls.__new__(cls)
+        made._cases = cases
+        return made
+
+    def __enter__(self) -> Self:
+        """Nothing to do."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends what is in work."""
+        self.close(drain=kind is None)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The networks; of a server its name, version, digest and hashes alone."""
+        return self._cases.bundle  # type: ignore[return-value]
+
+    @property
+    def cases(self) -> "LocalCases | RemoteCases":
+        """Who does the cases."""
+        return self._cases
+
+    def close(self, *, drain: bool = True) -> None:
+        """Takes no further cases and waits for those that wait or work.
+
+        Args:
+            drain: Whether they are done to their end, or cancelled.
+        """
+        self._cases.close(drain=drain)
 
     def anonymize(
         self,
@@ -95,7 +153,8 @@ class Anonymizer:
         """Anonymises one case: photographs of one person, who gets one new identity in all of them.
 
         Args:
-            photos: Files, or images uint8 [h, w, 3] RGB. The largest face of each is the person.
+            photos: Files, the bytes of files, or images uint8 [h, w, 3] RGB. The largest face of
+                each is the person.
             keep: What stays as photographed: ``"none"``, ``"mouth"``, ``"eyes,brows"``, a polygon
                 (text, or points [p, 2]), a mask file (Path, or the text of an existing path) or a
                 bool mask [h, w] of the photo's size; docs/regions.md. One value for all
@@ -127,6 +186,9 @@ class Anonymizer:
         Raises:
             UsageError: The request makes no sense.
             EngineError: An engine failed.
+            ServerError: With ``url``: the server cannot be reached or broke off.
+            BusyError: With ``url``: the server's queue is full.
+            DeadlineError: With ``url``: the connection's deadline is over.
         """
         settings = Settings(
             faces=faces,
@@ -141,10 +203,59 @@ class Anonymizer:
             separation=separation,
             method=method,
         )
-        case = open_case(photos, keep=keep, seed=seed, settings=settings, key=key)
-        told = progress or _silent
-        done = anonymize_case(case, self._engines, self.bundle, told, distinct_from, self._judges)
-        return [Result(outcome.image, outcome.report, outcome.person) for outcome in done]
+        request = CaseRequest(photos, keep, seed, key, distinct_from, settings)
+        return self._cases.run(request, progress or _silent)
+
+    def submit(
+        self,
+        photos: Sequence[PhotoLike],
+        *,
+        keep: KeepLike | Sequence[KeepLike] = "none",
+        seed: int | None = None,
+        key: CaseKey | None = None,
+        distinct_from: npt.NDArray[np.float32] | None = None,
+        progress: Progress | None = None,
+        deadline: float | None = None,
+        **settings: Any,
+    ) -> Job[list[Result]]:
+        """Hands a case in, to be done when a worker is free.
+
+        Args:
+            photos: As of :meth:`anonymize`, and so for all that is not named here.
+            keep: See there.
+            seed: See there.
+            key: See there.
+            distinct_from: See there.
+            progress: Called in the worker's thread.
+            deadline: Seconds from now until it must have ended, waiting included.
+            **settings: The fields of :class:`vera.settings.Settings`.
+
+        Returns:
+            The result to come, which can be cancelled.
+
+        Raises:
+            BusyError: The queue is full; nothing was begun.
+            UsageError: A setting makes no sense. What else is wrong the job's result tells.
+        """
+        unknown = sorted(set(settings) - set(NAMES))
+        if unknown:
+            raise UsageError(f"There is no setting '{unknown[0]}'; leave it out.")
+        asked = Settings(**settings)
+        request = CaseRequest(photos, keep, seed, key, distinct_from, asked)
+        return self._cases.submit(request, progress or _silent, deadline)
+
+
+def _remote(url: str | None, connection: "Connection | None", bundle: Path | None) -> "RemoteCases":
+    from dataclasses import replace
+
+    from vera.client.connection import Connection
+    from vera.client.remote import RemoteCases
+
+    if connection is None:
+        connection = Connection(url or "")
+    elif url is not None:
+        connection = replace(connection, url=url)
+    return RemoteCases(connection, None if bundle is None else load_bundle(bundle).digest)
 
 
 def _silent(stage: str, fraction: float) -> None:

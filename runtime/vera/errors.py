@@ -1,13 +1,8 @@
 """The exceptions of VerA: one root, so that one clause catches everything that is ours.
 
-    VeraError
-    ├── UsageError          the request itself makes no sense (unknown region, nothing left to
-    anonymise) ├── ShapeError          an array has the wrong shape, dtype or range (also a
-    ValueError) ├── PhotoError          a photograph or a mask cannot be read, or is not what we
-    take ├── RefusedError        the photograph was read, but must not be written; carries a
-    machine-readable reason ├── OutputError         a result could not be written
-    ├── BundleError         a bundle is missing, damaged or of another contract
-    └── EngineError         an engine failed while it ran
+All are direct children of ``VeraError``: UsageError, ShapeError (also a ValueError), PhotoError,
+RefusedError, OutputError, BundleError, EngineError, BusyError, CancelledError, DeadlineError and
+ServerError.
 
 Every message is one sentence or two: what is wrong, what was got, what to do.
 """
@@ -18,7 +13,7 @@ class VeraError(Exception):
 
 
 class UsageError(VeraError):
-    """The request makes no sense; nothing was read."""
+    """The request itself makes no sense (unknown region, nothing to anonymise)."""
 
 
 class ShapeError(VeraError, ValueError):
@@ -52,3 +47,19 @@ class BundleError(VeraError):
 
 class EngineError(VeraError):
     """An engine failed while it ran."""
+
+
+class BusyError(VeraError):
+    """The queue is full or closing: nothing was begun, and the same request may succeed later."""
+
+
+class CancelledError(VeraError):
+    """The case was cancelled by whoever asked for it."""
+
+
+class DeadlineError(VeraError):
+    """The case was not done in the time it was given."""
+
+
+class ServerError(VeraError):
+    """A server cannot be reached, broke off, or is of another contract."""

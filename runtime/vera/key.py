@@ -15,7 +15,8 @@ from vera.errors import UsageError
 
 SHORTEST_SECRET = 16  # bytes
 
-_DRAW, _NAME = b"vera identity draw 1\0", b"vera identity name 1\0"
+_CASE, _DRAW, _NAME = b"vera case key 1\0", b"vera identity draw 2\0", b"vera identity name 2\0"
+_KEY_BYTES = 32
 
 
 def canonical_case_id(case_id: str) -> bytes:
@@ -101,20 +102,45 @@ class CaseKey:
             )
         canonical_case_id(self.case_id)
 
+    def derived(self) -> "DrawKey":
+        """What draws this patient's identity; neither secret nor case id can be had back."""
+        case = canonical_case_id(self.case_id)
+        return DrawKey(_digest(self.secret, _CASE, case))
+
+
+@dataclass(frozen=True, slots=True)
+class DrawKey:
+    """A case key without its secret and case id: the only form that leaves the operator's machine.
+
+    Attributes:
+        value: 32 bytes. Who has them can repeat this patient's draw and no other one's.
+
+    Raises:
+        UsageError: It is of another length.
+    """
+
+    value: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuses what no derivation gave."""
+        if len(self.value) != _KEY_BYTES:
+            raise UsageError(
+                f"A derived key has {_KEY_BYTES} bytes, got {len(self.value)}; derive it from a "
+                "secret and a case id."
+            )
+
     def words(self) -> tuple[int, ...]:
         """Eight words of 32 bits that seed the draw."""
-        return tuple(int(word) for word in np.frombuffer(self._digest(_DRAW), "<u4"))
+        return tuple(int(word) for word in np.frombuffer(_digest(self.value, _DRAW), "<u4"))
 
     def name_of(self, identity: bytes) -> str:
         """A name, 12 hexadecimal digits, for an identity drawn with this key.
 
         Equal names mean the same new person, as far as this secret and case are concerned.
         """
-        return self._digest(_NAME, identity).hex()[:12]
+        return _digest(self.value, _NAME, identity).hex()[:12]
 
-    def _digest(self, *parts: bytes) -> bytes:
-        case = canonical_case_id(self.case_id)
-        message = b"".join(
-            len(part).to_bytes(8, "little") + part for part in (*parts[:1], case, *parts[1:])
-        )
-        return hmac.digest(self.secret, message, "sha256")
+
+def _digest(key: bytes, *parts: bytes) -> bytes:
+    message = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return hmac.digest(key, message, "sha256")

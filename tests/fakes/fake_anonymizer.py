@@ -79,7 +79,7 @@ class FakeAnonymizer:
             progress("invert", 0.5)
         mode = "paired" if len(photos) > 1 else "single"
         seed = 99 if seed is None else seed
-        words = [seed] if key is None else list(key.words())
+        words = [seed] if key is None else list(key.derived().words())
         results = []
         others = [] if distinct_from is None else list(distinct_from)
         for variant in range(settings.get("variants", 1)):

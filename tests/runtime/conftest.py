@@ -133,7 +133,7 @@ class FakeEngines:
             assert len(outputs[spec.name].shape) == len(spec.shape)
         return outputs
 
-    def gradient(self) -> FakeGradient:
+    def gradient(self, *, batch: int = 1, threads: int | None = None) -> FakeGradient:
         return FakeGradient(self)
 
     def render(self, latent: np.ndarray) -> dict[str, np.ndarray]:

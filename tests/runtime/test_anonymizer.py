@@ -3,14 +3,15 @@ import pytest
 
 from vera import Anonymizer
 from vera.anonymizer import Result
+from vera.bundle import load_bundle
+from vera.case.local import LocalCases
 from vera.errors import BundleError, ShapeError, UsageError
 
 
 @pytest.fixture
 def anonymizer(bundle_folder, fake_engines):
-    made = Anonymizer(bundle_folder)
-    made._engines = fake_engines
-    return made
+    with Anonymizer.over(LocalCases(load_bundle(bundle_folder), engines=fake_engines)) as made:
+        yield made
 
 
 def test_one_result_per_photograph_in_order(anonymizer, fakes, tmp_path):

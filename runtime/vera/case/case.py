@@ -10,15 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.errors import PhotoError, RefusedError, ShapeError, UsageError
-from vera.files.photo import read_mask, read_photo
-from vera.key import CaseKey, require_drawn
+from vera.files.photo import IN_MEMORY, read_mask, read_photo
+from vera.key import CaseKey, DrawKey, require_drawn
 from vera.request.keep import Keep
 from vera.settings import Settings
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-# A text, a mask file, a mask bool [h, w], or a polygon [p, 2] of x y.
-KeepLike = str | Path | npt.NDArray[np.generic]
+# A text, a mask file or the bytes of one, a mask bool [h, w], or a polygon [p, 2] of x y.
+KeepLike = str | Path | bytes | Keep | npt.NDArray[np.generic]
+# A file, the bytes of one, or an image.
+PhotoLike = str | Path | bytes | Image
 
 SEED_LIMIT = 2**63
 
@@ -58,7 +60,7 @@ class Case:
     photos: tuple[CasePhoto, ...]
     seed: int
     settings: Settings
-    key: CaseKey | None = None
+    key: DrawKey | None = None
 
     @property
     def paired(self) -> bool:
@@ -72,12 +74,12 @@ def new_seed() -> int:
 
 
 def open_case(
-    photos: Sequence[Path | str | Image],
+    photos: Sequence[PhotoLike],
     *,
     keep: KeepLike | Sequence[KeepLike],
     seed: int | None,
     settings: Settings,
-    key: CaseKey | None = None,
+    key: CaseKey | DrawKey | None = None,
 ) -> Case:
     """Checks a request and reads its photographs.
 
@@ -87,7 +89,7 @@ def open_case(
         UsageError: The request makes no sense; nothing was read.
         ShapeError: An array is not uint8 [h, w, 3].
     """
-    if isinstance(photos, (str, Path, np.ndarray)) or len(photos) == 0:
+    if isinstance(photos, (str, Path, bytes, np.ndarray)) or len(photos) == 0:
         raise UsageError(
             "A case needs a list of at least one photograph; pass [photo] for a single one."
         )
@@ -101,7 +103,8 @@ def open_case(
         raise UsageError(
             f"seed must be from 0 to {SEED_LIMIT - 1}, got {seed}; choose another one."
         )
-    keeps = [keep] * len(photos) if isinstance(keep, (str, Path, np.ndarray)) else list(keep)
+    one = isinstance(keep, (str, Path, bytes, Keep, np.ndarray))
+    keeps = [cast(KeepLike, keep)] * len(photos) if one else list(cast(Sequence[KeepLike], keep))
     if len(keeps) != len(photos):
         raise UsageError(
             f"keep must be one value or one for each of the {len(photos)} photographs, got "
@@ -118,10 +121,13 @@ def open_case(
         _open(photo, *request, settings.pixel_limit)
         for photo, request in zip(photos, requests, strict=True)
     ]
-    return Case(tuple(read), seed, settings, key)
+    drawn = key.derived() if isinstance(key, CaseKey) else key
+    return Case(tuple(read), seed, settings, drawn)
 
 
-def _request(keep: KeepLike) -> tuple[Keep, Mask | None]:
+def _request(keep: KeepLike) -> tuple[Keep, Mask | bytes | None]:
+    if isinstance(keep, (Keep, bytes)):
+        return (Keep(), keep) if isinstance(keep, bytes) else (keep, None)
     if isinstance(keep, np.ndarray):
         polygon = keep.ndim == 2 and keep.shape[1] == 2 and keep.dtype != np.bool_
         return (Keep.enclosed(keep), None) if polygon else (Keep(), cast(Mask, keep))
@@ -130,7 +136,7 @@ def _request(keep: KeepLike) -> tuple[Keep, Mask | None]:
     return Keep.parse(keep), None
 
 
-def _open(photo: Path | str | Image, keep: Keep, mask: Mask | None, pixel_limit: int) -> CasePhoto:
+def _open(photo: PhotoLike, keep: Keep, mask: Mask | bytes | None, pixel_limit: int) -> CasePhoto:
     masked = mask is not None or keep.mask is not None
     regions = ("mask",) if masked else ("polygon",) if keep.polygons else keep.regions
     try:
@@ -138,21 +144,23 @@ def _open(photo: Path | str | Image, keep: Keep, mask: Mask | None, pixel_limit:
             image, warnings = _checked(photo), tuple[str, ...]()
         else:
             # As a Path: the name in a message must be the very text that is taken out of it.
-            photo = Path(photo)
+            photo = photo if isinstance(photo, bytes) else Path(photo)
             opened = read_photo(photo, pixel_limit=pixel_limit)
             image, warnings = opened.image, opened.warnings
     except PhotoError as error:
-        told = _nameless(str(error), photo, "The photograph")
+        named = IN_MEMORY if isinstance(photo, bytes) else photo
+        told = _nameless(str(error), named, "The photograph")
         return CasePhoto(None, regions, keep, refusal=RefusedError("unreadable-photo", told))
     try:
-        if keep.mask is not None:
-            mask = read_mask(keep.mask, image.shape[:2], pixel_limit=pixel_limit)
+        source = mask if isinstance(mask, bytes) else keep.mask
+        if source is not None:
+            mask = read_mask(source, image.shape[:2], pixel_limit=pixel_limit)
         elif keep.polygons:
             mask = keep.polygon_mask((image.shape[0], image.shape[1]))
         elif mask is not None:
-            mask = _checked_mask(mask, image.shape[:2])
+            mask = _checked_mask(cast(Mask, mask), image.shape[:2])
     except PhotoError as error:
-        told = _nameless(str(error), keep.mask, "The mask")
+        told = _nameless(str(error), keep.mask or IN_MEMORY, "The mask")
         return CasePhoto(None, regions, keep, refusal=RefusedError("unusable-mask", told))
     return CasePhoto(image, regions, keep, mask, warnings)
 

@@ -24,6 +24,7 @@ from vera.face.faces import detector, find_faces
 from vera.gate.gate import Gate, check_face, check_kept
 from vera.identity.inversion import InversionConfig, invert
 from vera.identity.margin import movable, propose_moved, require_guide
+from vera.identity.objective import Evaluator, OneByOne
 from vera.identity.proposals import Proposal, Source, parts_of, propose
 from vera.judge import Judge
 from vera.region.replaced import Replacing, require_face
@@ -38,6 +39,16 @@ _FOUND, _INVERTED = 0.1, 0.7
 
 # A bystander's inversion keeps only the light and the pose, for which few steps are enough.
 _BYSTANDER_SHARE = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tools:
+    """What a case is done with."""
+
+    engines: Engines
+    bundle: Bundle
+    evaluator: Evaluator
+    gate: Gate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +67,7 @@ def anonymize_case(
     progress: Progress,
     people: Tensor | None = None,
     judges: Sequence[Judge] = (),
+    evaluator: Evaluator | None = None,
 ) -> list[Outcome]:
     """Anonymises a case.
 
@@ -66,6 +78,7 @@ def anonymize_case(
         progress: Called with a stage and the done fraction of the case.
         people: float32 [m, e], new people of other cases, none of whom may come out.
         judges: The user's recognisers.
+        evaluator: Computes loss and gradient of the inversions; None does it here.
 
     Returns:
         Per variant and photograph its outcome, all photographs of the first variant first.
@@ -75,6 +88,7 @@ def anonymize_case(
         BundleError: The bank of synthetic people is damaged.
     """
     gate = Gate(bundle.gate.cosine_threshold, tuple(judges))
+    tools = _Tools(engines, bundle, evaluator or OneByOne(engines), gate)
     if case.settings.method == "margin":
         require_guide(bundle)
     works = [_start(i, photo) for i, photo in enumerate(case.photos)]
@@ -86,15 +100,15 @@ def anonymize_case(
     alive = [work for work in readable if work.refusal is None]
     variants: list[list[Version]] = []
     if alive:
-        patients = _invert_patients(alive, case, engines, bundle, progress)
+        patients = _invert_patients(alive, case, tools, progress)
         for number in range(case.settings.variants):
             progress("draw", _INVERTED + (1 - _INVERTED) * number / case.settings.variants)
             wish = _wish(variants, alive, case, people)
-            versions = _replace_patients(patients, number, case, engines, bundle, gate, wish)
+            versions = _replace_patients(patients, number, case, tools, wish)
             variants.append(versions)
             for version in versions:
                 with refusing(version):
-                    _replace_bystanders(version, number, case, engines, bundle, gate)
+                    _replace_bystanders(version, number, case, tools)
                     _final_gate(version, engines, gate)
     variants += [[] for _ in range(case.settings.variants - len(variants))]
     progress("done", 1.0)
@@ -130,10 +144,9 @@ def _find(work: Work, case: Case, engines: Engines) -> None:
             work.warnings += [text for text in told if text not in work.warnings]
 
 
-def _invert_patients(
-    works: list[Work], case: Case, engines: Engines, bundle: Bundle, progress: Progress
-) -> _Patients:
+def _invert_patients(works: list[Work], case: Case, tools: _Tools, progress: Progress) -> _Patients:
     """Inverts the largest faces jointly."""
+    bundle = tools.bundle
     config = InversionConfig.suited(bundle, case.settings.steps)
     watch = Stopwatch()
 
@@ -144,11 +157,12 @@ def _invert_patients(
         inversion = invert(
             [work.faces[0] for work in works],
             [work.image.shape[:2] for work in works],
-            engines,
+            tools.engines,
             bundle,
             config,
             step,
             [work.photo.keep.classes for work in works],
+            tools.evaluator,
         )
     for work in works:
         work.inversion = inversion.report
@@ -179,9 +193,7 @@ def _replace_patients(
     patients: _Patients,
     number: int,
     case: Case,
-    engines: Engines,
-    bundle: Bundle,
-    gate: Gate,
+    tools: _Tools,
     wish: Wish,
 ) -> list[Version]:
     """Gives the largest faces one new identity."""
@@ -192,8 +204,9 @@ def _replace_patients(
     watch = Stopwatch()
     with refusing(*versions), watch.stage("draw"):
         subjects = [work.subject() for work in patients.works]
-        proposals = _proposals(subjects, patients, case, engines, bundle, source)
+        proposals = _proposals(subjects, patients, case, tools, source)
         grain = (case.seed, *own)
+        engines, bundle, gate = tools.engines, tools.bundle, tools.gate
         person = draw_faces(subjects, proposals, grain, engines, bundle, gate, wish)
         name = case.key.name_of(person.identity.tobytes()) if case.key else None
         for version, drawn in zip(versions, person.drawn, strict=True):
@@ -208,28 +221,27 @@ def _proposals(
     subjects: list[Subject],
     patients: _Patients,
     case: Case,
-    engines: Engines,
-    bundle: Bundle,
+    tools: _Tools,
     source: Source,
 ) -> Iterator[Proposal]:
     """People to try, by the method asked for."""
+    bundle = tools.bundle
     if case.settings.method == "margin":
         parts = parts_of(case.settings)
         moved = movable(subjects, patients.latents, parts, case.settings)
-        return propose_moved(moved, bundle, engines, source.words)
+        return propose_moved(moved, bundle, tools.engines, source.words)
     kept = [subject.kept_classes for subject in subjects]
     settings, bank = case.settings, bundle.identities
     return propose(patients.latents, patients.wanted, kept, bank, source, settings)
 
 
-def _replace_bystanders(
-    version: Version, number: int, case: Case, engines: Engines, bundle: Bundle, gate: Gate
-) -> None:
+def _replace_bystanders(version: Version, number: int, case: Case, tools: _Tools) -> None:
     """Gives every other face of a photograph a person of its own."""
     work = version.work
     if version.refusal is not None:
         return
     own = () if number == 0 else (number,)
+    engines, bundle = tools.engines, tools.bundle
     secret = case.key.words() if case.key else (case.seed,)
     settings = replace(case.settings, hair="keep", background="keep")
     for i, face in enumerate(work.faces[1:], start=1):
@@ -238,7 +250,9 @@ def _replace_bystanders(
                 suited = InversionConfig.suited(bundle, case.settings.steps)
                 config = replace(suited, steps=-(-suited.steps // _BYSTANDER_SHARE))
                 size = work.image.shape[:2]
-                found = invert([face], [size], engines, bundle, config, _ignore)
+                found = invert(
+                    [face], [size], engines, bundle, config, _ignore, evaluator=tools.evaluator
+                )
                 work.bystanders.append(found.latents)
             latents = work.bystanders[i - 1]
             seed = (*secret, work.number, i, *own)
@@ -251,7 +265,7 @@ def _replace_bystanders(
                 settings,
             )
             subject = work.subject(i, version.output)
-            person = draw_faces([subject], proposals, seed, engines, bundle, gate)
+            person = draw_faces([subject], proposals, seed, engines, bundle, tools.gate)
         version.drawn += person.drawn
         version.output = person.drawn[0].output
 

@@ -30,6 +30,10 @@ _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 
+# A file's content in place of its path, and the name that messages then give it.
+PhotoSource = Path | bytes
+IN_MEMORY = Path("photograph")
+
 # Pillow keeps its pixel limit, and Python its warning filters, in globals.
 _PILLOW_LOCK = threading.Lock()
 
@@ -47,24 +51,25 @@ class Photo:
     warnings: tuple[str, ...]
 
 
-def read_photo(path: Path, *, pixel_limit: int = PIXEL_LIMIT) -> Photo:
+def read_photo(source: PhotoSource, *, pixel_limit: int = PIXEL_LIMIT) -> Photo:
     """Read one photograph as upright sRGB on white.
 
     Args:
-        path: A JPEG, PNG, TIFF, BMP, WebP or single-frame GIF file.
+        source: A JPEG, PNG, TIFF, BMP, WebP or single-frame GIF file, or the bytes of one.
         pixel_limit: Largest width x height taken; checked from the header, before decoding.
 
     Raises:
         PhotoError: The file is missing, no image, truncated, animated or above the limit.
     """
     notes: list[str] = []
-    with _decoded(path, pixel_limit, notes) as picture:
+    path = _label(source)
+    with _decoded(source, pixel_limit, notes) as picture:
         flat = _to_srgb(_reduce_depth(picture, path, notes), path, notes)
         return Photo(np.array(flat, dtype=np.uint8), tuple(notes))
 
 
 def read_mask(
-    path: Path, size: tuple[int, int], *, pixel_limit: int = PIXEL_LIMIT
+    source: PhotoSource, size: tuple[int, int], *, pixel_limit: int = PIXEL_LIMIT
 ) -> npt.NDArray[np.bool_]:
     """Read a mask file: True where the photograph is to be kept.
 
@@ -72,7 +77,7 @@ def read_mask(
     with more values keeps the brighter half of its range.
 
     Args:
-        path: An image file of the photograph's size.
+        source: An image file of the photograph's size, or the bytes of one.
         size: Height and width of the photograph, after its EXIF rotation.
         pixel_limit: As in :func:`read_photo`.
 
@@ -82,7 +87,8 @@ def read_mask(
     Raises:
         PhotoError: As in :func:`read_photo`; or another size; or nothing is marked.
     """
-    with _decoded(path, pixel_limit, []) as picture:
+    path = _label(source)
+    with _decoded(source, pixel_limit, []) as picture:
         values = _mask_values(picture)
         if values.shape != size:
             raise PhotoError(
@@ -102,18 +108,44 @@ def read_mask(
     return kept
 
 
+def pixel_count(content: bytes) -> int | None:
+    """Width x height of an image file by its header; nothing is decoded.
+
+    Returns:
+        0 for what is no image that is taken here; None for more than Pillow opens without its
+        limit lifted (178,956,970). Not lifted here: the limit is global, and this may be called
+        while another thread decodes.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+            return picture.width * picture.height
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None
+    except Exception:  # decoders raise nearly anything on damaged data
+        return 0
+
+
+def _label(source: PhotoSource) -> Path:
+    return IN_MEMORY if isinstance(source, bytes) else source
+
+
 @contextmanager
-def _decoded(path: Path, pixel_limit: int, notes: list[str]) -> Iterator["Image.Image"]:
-    """The picture in ``path``, fully decoded and upright; every failure becomes a PhotoError."""
+def _decoded(source: PhotoSource, pixel_limit: int, notes: list[str]) -> Iterator["Image.Image"]:
+    """The picture in a file, fully decoded and upright; every failure becomes a PhotoError."""
     from PIL import Image, ImageFile, UnidentifiedImageError
 
-    _check_file(path)
+    path = _label(source)
+    if not isinstance(source, bytes):
+        _check_file(source)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else source
     with _PILLOW_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         limit, truncated = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
         try:
-            with Image.open(path, formats=_FORMATS) as picture:
+            with Image.open(opened, formats=_FORMATS) as picture:
                 _check_header(picture, path, pixel_limit, notes)
                 _note_wide_colour(picture, notes)
                 picture.load()

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from vera import contract
 from vera.bundle import Bundle
-from vera.engines import Engines, Gradient, Tensor
+from vera.engines import Engines, Tensor
 from vera.errors import EngineError
 from vera.face.faces import AlignedFace
+from vera.identity.objective import Evaluator, Losses, OneByOne
 from vera.identity.redraw import IDENTITY_PARTS
 from vera.identity.target import Target, make_target
 from vera.ops.adam_step import adam_state_for, adam_step
-from vera.ops.inversion_loss import LossBuffers, buffers_for, inversion_loss
 from vera.ops.inversion_target import LossWeights
 from vera.report import InversionReport
 
@@ -96,6 +96,7 @@ def invert(
     config: InversionConfig,
     progress: Callable[[float], None],
     kept: Sequence[tuple[int, ...]] | None = None,
+    evaluator: Evaluator | None = None,
 ) -> Inversion:
     """Finds the latents of one person's photographs.
 
@@ -110,6 +111,7 @@ def invert(
         config: Settings.
         progress: Called with the done fraction.
         kept: Classes kept of each photograph: their codes are free, they are what may differ.
+        evaluator: Computes loss and gradient; None does it here, face by face.
 
     Raises:
         EngineError: An engine failed, or the loss is not finite.
@@ -120,7 +122,7 @@ def invert(
         for face, size in zip(faces, sizes, strict=True)
     ]
     latents = start(targets, engines, bundle)
-    objective = _Objective(targets, engines.gradient(), buffers_for(targets[0].constants))
+    evaluator = evaluator or OneByOne(engines)
     state = adam_state_for(latents)
     tie = tied_rows(len(targets))
     shared = shared_parts(kept or [()] * len(targets))
@@ -128,7 +130,8 @@ def invert(
     best = latents.copy()
     for step in range(1, config.steps + 2):
         last = step > config.steps
-        loss, grad = objective.evaluate(latents, with_gradient=not last)
+        each, grad = evaluator.evaluate(targets, latents, with_gradient=not last)
+        loss = _mean(each, grad)
         if not losses or loss < min(losses):
             best[...] = latents
         losses.append(loss)
@@ -205,26 +208,15 @@ def settled(losses: Sequence[float], patience: int, tolerance: float) -> bool:
     return min(losses[-patience:]) > before * (1 - tolerance)
 
 
-class _Objective:
-    """Mean loss of a case and its gradient."""
+def _mean(losses: Losses, grad: Tensor) -> float:
+    """Mean loss of a case.
 
-    def __init__(self, targets: Sequence[Target], gradient: Gradient, buffers: LossBuffers) -> None:
-        self._targets, self._gradient, self._buffers = targets, gradient, buffers
-
-    def evaluate(self, latents: Tensor, *, with_gradient: bool) -> tuple[float, Tensor]:
-        """Loss at ``latents`` [n, 32, d], and its gradient (zeros if it is not wanted)."""
-        grad = np.zeros_like(latents)
-        total = 0.0
-        for i, target in enumerate(self._targets):
-            self._gradient.forward(latents[i : i + 1])
-            total += float(
-                inversion_loss(self._gradient.outputs, target.constants, self._buffers).sum()
-            )
-            if with_gradient:
-                grad[i] = self._gradient.backward(self._buffers.gradients)[0]
-        if not (np.isfinite(total) and np.isfinite(grad).all()):
-            raise EngineError(
-                "The inversion's loss or gradient is not finite; run vera check, or use another "
-                "bundle."
-            )
-        return total / len(self._targets), grad
+    Raises:
+        EngineError: It or the gradient is not finite.
+    """
+    if not (np.isfinite(losses).all() and np.isfinite(grad).all()):
+        raise EngineError(
+            "The inversion's loss or gradient is not finite; run vera check, or use another bundle."
+        )
+    # One after the other, as they have always been added: another order would move the last bits.
+    return sum(map(float, losses)) / len(losses)

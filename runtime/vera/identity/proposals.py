@@ -14,7 +14,7 @@ from vera.identity.redraw import (
     redraw,
     replaced_rows,
 )
-from vera.key import CaseKey
+from vera.key import DrawKey
 from vera.region.replaced import Replacing
 from vera.settings import Settings
 
@@ -48,7 +48,7 @@ class Source:
     """
 
     seed: tuple[int, ...]
-    key: CaseKey | None = None
+    key: DrawKey | None = None
 
     @property
     def words(self) -> tuple[int, ...]:

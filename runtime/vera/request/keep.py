@@ -48,11 +48,15 @@ class Keep:
     polygons: tuple[Polygon, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> "Keep":
+    def parse(cls, text: str, *, files: bool = True) -> "Keep":
         """Read ``none``, region names, the path of a mask file, or polygons.
 
         Names are joined by commas or plus signs. Polygons are ``polygon:x,y x,y x,y``, several of
         them joined by semicolons.
+
+        Args:
+            text: The request.
+            files: Whether it may name a mask file: a server must not open what a client names.
 
         Raises:
             UsageError: Neither known names nor polygons nor an existing file.
@@ -65,7 +69,7 @@ class Keep:
             return cls()
         if names and all(name in REGIONS for name in names):
             return cls(tuple(name for name in REGIONS if name in names))
-        if _is_file(text):
+        if files and _is_file(text):
             return cls(mask=Path(text))
         unknown = next((name for name in names if name not in REGIONS), text)
         # What may be a file's name may be a patient's.

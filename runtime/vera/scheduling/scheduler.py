@@ -1,0 +1,261 @@
+"""Which cases are in work: a fixed number of slots, a bounded queue in front of them.
+
+A case keeps its slot from the first photograph to the last check. What does not fit in the queue
+is refused at once, so that nobody waits without knowing; what waits too long leaves it by itself.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from vera.errors import BusyError, CancelledError, DeadlineError, UsageError
+from vera.scheduling.job import Control, Job, Times, cancelled, late
+
+T = TypeVar("T")
+Ending = Literal["done", "failed", "cancelled", "deadline"]
+
+_MOST_SLOTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A scheduler at one moment.
+
+    Attributes:
+        active: Cases in work.
+        queued: Cases waiting.
+        slots: Cases that can be in work.
+        queue: Cases that can wait.
+    """
+
+    active: int
+    queued: int
+    slots: int
+    queue: int
+
+
+class Observer(Protocol):
+    """Is told what happens, in the thread where it happens; must not block or raise."""
+
+    def changed(self, stats: Stats) -> None:
+        """A case came, began or ended."""
+
+    def refused(self) -> None:
+        """A case found the queue full."""
+
+    def ended(self, ending: Ending, times: Times) -> None:
+        """A case ended."""
+
+
+class Scheduler:
+    """Slots and a queue. Threads are started when they are needed; use as a context manager."""
+
+    def __init__(self, slots: int, queue: int, observer: Observer | None = None) -> None:
+        """Nothing runs yet.
+
+        Args:
+            slots: Cases in work at once.
+            queue: Cases that may wait for a slot.
+            observer: Is told what happens.
+
+        Raises:
+            UsageError: A number makes no sense.
+        """
+        if not 1 <= slots <= _MOST_SLOTS:
+            raise UsageError(
+                f"workers must be from 1 to {_MOST_SLOTS}, got {slots}; as many as there are cores "
+                "is enough."
+            )
+        if queue < 0:
+            raise UsageError(f"queue must be 0 or more, got {queue}; 0 lets no case wait.")
+        self._slots, self._queue, self._observer = slots, queue, observer
+        self._waiting: deque[Job[Any]] = deque()
+        self._active: set[Job[Any]] = set()
+        self._threads: list[threading.Thread] = []
+        self._clock: threading.Thread | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> "Scheduler":
+        """Nothing to do: threads start with the first case."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends what is in work."""
+        self.close(drain=False)
+
+    @property
+    def shared(self) -> bool:
+        """Whether more than one case is in work now."""
+        return len(self._active) > 1
+
+    def stats(self) -> Stats:
+        """The numbers of now."""
+        return Stats(len(self._active), len(self._waiting), self._slots, self._queue)
+
+    def submit(self, work: Callable[[Control], T], *, deadline: float | None = None) -> Job[T]:
+        """Hands a case in.
+
+        Args:
+            work: Does it; looks at its :class:`Control` often.
+            deadline: Seconds from now until it must have ended.
+
+        Raises:
+            BusyError: The queue is full, or the scheduler is closing.
+        """
+        job = Job(work, None if deadline is None else time.monotonic() + deadline)
+        job.withdraw = self._withdraw
+        with self._changed:
+            if self._closing:
+                raise BusyError("No new cases are taken: VerA is shutting down; try again later.")
+            if len(self._active) + len(self._waiting) >= self._slots + self._queue:
+                if self._observer is not None:
+                    self._observer.refused()
+                raise BusyError(
+                    f"All {self._slots} slots are taken and {len(self._waiting)} cases wait, more "
+                    "than may; try again later."
+                )
+            self._waiting.append(job)
+            if len(self._threads) < min(self._slots, len(self._active) + len(self._waiting)):
+                self._start(self._serve)
+            if deadline is not None and self._clock is None:
+                self._clock = self._start(self._watch)
+            self._tell()
+            self._changed.notify_all()
+        return job
+
+    def run(self, work: Callable[[Control], T]) -> T:
+        """Does a case in the caller's thread as soon as a slot is free, however long that takes.
+
+        Raises:
+            BusyError: The scheduler is closing.
+            VeraError: Whatever the case raises.
+        """
+        job = Job(work, None)
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or len(self._active) < self._slots)
+            if self._closing:
+                raise BusyError("No new cases are taken: VerA is shutting down; try again later.")
+            self._begin(job)
+        try:
+            value = work(job.control)
+        except BaseException as error:
+            self._end(job, _ending(error))
+            raise
+        self._end(job, "done")
+        return value
+
+    def close(self, *, drain: bool = True) -> None:
+        """Takes no further cases and waits until none is in work.
+
+        Args:
+            drain: Whether those that wait and work are done to their end, or cancelled.
+        """
+        with self._changed:
+            self._closing = True
+            if not drain:
+                for job in self._active:
+                    job.control.cancel()
+            left = [] if drain else list(self._waiting)
+            self._changed.notify_all()
+        for job in left:
+            job.cancel()
+        for thread in (*self._threads, *filter(None, [self._clock])):
+            if thread is not threading.current_thread():
+                thread.join()
+        with self._changed:  # cases in threads of their callers
+            self._changed.wait_for(lambda: not self._active)
+
+    def _start(self, loop: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=loop, name=f"vera{loop.__name__}", daemon=True)
+        if loop == self._serve:
+            self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def _serve(self) -> None:
+        """One slot: takes cases in order, until the scheduler closes and none is left."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._ready)
+                if not self._waiting:
+                    return
+                job = self._waiting.popleft()
+                self._begin(job)
+            self._carry_out(job)
+
+    def _ready(self) -> bool:
+        free = len(self._active) < self._slots
+        return bool(self._waiting and free) or (self._closing and not self._waiting)
+
+    def _carry_out(self, job: Job[Any]) -> None:
+        value, error = None, None
+        try:
+            job.control.check()
+            value = job.work(job.control)
+        except BaseException as raised:
+            error = raised
+        self._end(job, "done" if error is None else _ending(error))
+        if error is None:
+            job.future.set_result(value)
+        else:
+            job.future.set_exception(error)
+
+    def _begin(self, job: Job[Any]) -> None:
+        job.started = time.monotonic()
+        self._active.add(job)
+        self._tell()
+
+    def _end(self, job: Job[Any], ending: Ending) -> None:
+        with self._changed:
+            job.ended = time.monotonic()
+            self._active.discard(job)
+            self._tell()
+            if self._observer is not None:
+                self._observer.ended(ending, job.times)
+            self._changed.notify_all()
+
+    def _withdraw(self, job: Job[Any], error: Exception | None = None) -> None:
+        """Takes a case out of the queue, if it is there."""
+        with self._changed:
+            if job not in self._waiting:
+                return
+            self._waiting.remove(job)
+            job.ended = time.monotonic()
+            self._tell()
+            error = error or cancelled()
+            if self._observer is not None:
+                self._observer.ended(_ending(error), job.times)
+            self._changed.notify_all()
+        job.future.set_exception(error)
+
+    def _watch(self) -> None:
+        """Takes cases whose time is over out of the queue."""
+        while True:
+            with self._changed:
+                if self._closing and not self._waiting:
+                    return
+                ends = [j.control.deadline for j in self._waiting if j.control.deadline is not None]
+                now = time.monotonic()
+                self._changed.wait(min(ends) - now if ends else None)
+                now = time.monotonic()
+                over = [
+                    job
+                    for job in self._waiting
+                    if job.control.deadline is not None and job.control.deadline <= now
+                ]
+            for job in over:
+                self._withdraw(job, late())
+
+    def _tell(self) -> None:
+        if self._observer is not None:
+            self._observer.changed(self.stats())
+
+
+def _ending(error: BaseException) -> Ending:
+    if isinstance(error, CancelledError):
+        return "cancelled"
+    return "deadline" if isinstance(error, DeadlineError) else "failed"

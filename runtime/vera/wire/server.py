@@ -1,0 +1,110 @@
+"""What a server says of itself, and what a client may find different."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from vera.contract import CONTRACT_VERSION
+from vera.errors import ServerError
+from vera.wire.tensors import PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for; a server checks all of it before it decodes anything.
+
+    Attributes:
+        bytes: Of one photograph or mask as it is sent.
+        pixels: Of one photograph.
+        photos: Of one case.
+        variants: Of one case.
+        steps: Of an inversion.
+        seconds: From the request's arrival to its end.
+    """
+
+    bytes: int = 100_000_000
+    pixels: int = 50_000_000
+    photos: int = 16
+    variants: int = 8
+    steps: int = 400
+    seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBundle:
+    """The networks of a server.
+
+    Attributes:
+        name: Of the release.
+        version: Of the release.
+        digest: sha256 of the manifest.
+        hashes: sha256 of each engine, hexadecimal.
+    """
+
+    name: str
+    version: str
+    digest: str
+    hashes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContract:
+    """The answer to the task ``describe``.
+
+    Attributes:
+        bundle: The networks.
+        limits: What one request may ask for.
+        slots: How many cases are in work at once.
+        queue: How many further ones wait.
+        vera: Version of the package.
+        protocol: Of the messages.
+        contract: Of the engines.
+    """
+
+    bundle: ServedBundle
+    limits: Limits = field(default_factory=Limits)
+    slots: int = 1
+    queue: int = 0
+    vera: str = ""
+    protocol: int = PROTOCOL
+    contract: int = CONTRACT_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As the event carries it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """The contract of an event; fields that this version does not know are left out.
+
+        Raises:
+            ServerError: It is none.
+        """
+        try:
+            known = {k: v for k, v in told.items() if k in cls.__dataclass_fields__}
+            limits = {k: v for k, v in told["limits"].items() if k in Limits.__dataclass_fields__}
+            return cls(
+                **{**known, "bundle": ServedBundle(**told["bundle"]), "limits": Limits(**limits)}
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ServerError(
+                "The server describes itself in a way that is not understood; update the older of "
+                "client and server."
+            ) from error
+
+
+def differences(server: ServerContract, bundle: str | None = None) -> list[str]:
+    """In which ways a server is not what a client needs; empty if it is.
+
+    Args:
+        server: What it says of itself.
+        bundle: Digest of the only bundle that will do; None takes any.
+    """
+    found = []
+    if server.protocol != PROTOCOL:
+        found.append(f"protocol {server.protocol}, not {PROTOCOL}")
+    if server.contract != CONTRACT_VERSION:
+        found.append(f"engine contract {server.contract}, not {CONTRACT_VERSION}")
+    if bundle is not None and server.bundle.digest != bundle:
+        found.append(f"bundle {server.bundle.digest[:12]}, not {bundle[:12]}")
+    return found
