@@ -81,6 +81,8 @@ def test_never_more_cases_are_in_work_than_there_are_slots(scheduler, told, gate
 
 def test_a_full_queue_refuses_at_once(scheduler, told, gate):
     jobs = [scheduler.submit(gate) for _ in range(5)]
+    for _ in range(2):
+        assert gate.begun.acquire(timeout=WAIT)
     with pytest.raises(BusyError, match="All 2 slots are taken and 3 cases wait"):
         scheduler.submit(gate)
     assert told.full == 1
@@ -91,6 +93,8 @@ def test_a_full_queue_refuses_at_once(scheduler, told, gate):
 
 def test_cancelled_in_the_queue_ends_at_once_and_never_begins(scheduler, told, gate):
     working = [scheduler.submit(gate) for _ in range(2)]
+    for _ in working:
+        assert gate.begun.acquire(timeout=WAIT)
     begun = []
     waiting = scheduler.submit(begun.append)
     waiting.cancel()
