@@ -12,6 +12,7 @@ from pathlib import Path
 from vera.errors import UsageError, VeraError
 from vera_export.convert.command import add_convert
 from vera_export.evaluation.command import add_evaluate
+from vera_export.repository.command import add_repository
 
 TRAININGS = (
     "detector",
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.set_defaults(run=_calibrate)
     add_convert(commands)
     add_evaluate(commands)
+    add_repository(commands)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""A Triton server started, watched and stopped; nothing here runs inside it."""
