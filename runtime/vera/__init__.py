@@ -20,14 +20,18 @@ from vera.errors import (
 
 if TYPE_CHECKING:
     from vera.anonymizer import Anonymizer, Result
+    from vera.client.asynchronous import AsyncAnonymizer
+    from vera.client.connection import Connection
     from vera.report import PhotoReport
     from vera.versions import __version__
 
 __all__ = [
     "Anonymizer",
+    "AsyncAnonymizer",
     "BundleError",
     "BusyError",
     "CancelledError",
+    "Connection",
     "DeadlineError",
     "EngineError",
     "OutputError",
@@ -45,6 +49,8 @@ __all__ = [
 # Loaded when first asked for: the contract must be importable without the compiled extension.
 _LATER = {
     "Anonymizer": "vera.anonymizer",
+    "AsyncAnonymizer": "vera.client.asynchronous",
+    "Connection": "vera.client.connection",
     "PhotoReport": "vera.report",
     "Result": "vera.anonymizer",
     "__version__": "vera.versions",

@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from vera.commands import anonymize, demo, edit, evaluate, installation, rate, report
+from vera.commands import anonymize, bench, demo, edit, evaluate, installation, rate, report, serve
 from vera.commands.parsing import FAILED, INTERRUPTED, OK, REFUSED, USAGE, OpenAnonymizer
 from vera.errors import RefusedError, UsageError, VeraError
 from vera.versions import __version__
@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add(commands)
     evaluate.add(commands)
     rate.add(commands)
+    serve.add(commands)
+    bench.add(commands)
     installation.add_check(commands)
     installation.add_bundle(commands)
     return parser

@@ -113,6 +113,9 @@ TESTED_BELOW = {
     "--overwrite",
     "--workers",  # in test_workers.py
 }
+# In test_remote_crew.py.
+OF_A_SERVER = {"--url", "--retries", "--deadline", "--header"}
+OF_A_SERVER |= {"--tls-ca", "--tls-cert", "--tls-key"}
 
 
 @pytest.mark.parametrize("flag", SETTINGS)
@@ -136,7 +139,7 @@ def test_flag_does_what_it_says(see, flag):
 def test_no_flag_goes_without_a_test(capsys):
     assert main(["anonymize", "--help"]) == 0
     flags = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
-    assert flags == SETTINGS.keys() | OTHERS.keys() | TESTED_BELOW
+    assert flags == SETTINGS.keys() | OTHERS.keys() | TESTED_BELOW | OF_A_SERVER
 
 
 def test_preserve_none_preserves_nothing(see):

@@ -25,9 +25,11 @@ FILES = {
     "rate export": ("test_agreement.py", "test_command_flags.py"),
     "rate kappa": ("test_agreement.py",),
     "demo": ("test_command_flags.py",),
-    "check": ("test_check.py",),
+    "check": ("test_check.py", "test_remote_crew.py"),
     "bundle show": (),
     "edit": ("test_edit_command.py",),
+    "serve": ("test_launch.py", "test_serve.py", "test_serve_real.py"),
+    "bench": tuple(str(p.relative_to(_TESTS)) for p in _TESTS.glob("benchmark/test_*.py")),
     "evaluate": (
         "test_command_flags.py",
         *(str(path.relative_to(_TESTS)) for path in _TESTS.glob("evaluation/test_*.py")),

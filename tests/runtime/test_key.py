@@ -14,6 +14,10 @@ from vera.key import CaseKey, canonical_case_id, read_secret
 _SECRET = bytes(range(32))
 
 
+def _words(case_id):
+    return CaseKey(_SECRET, case_id).derived().words()
+
+
 @pytest.fixture
 def wanted(fake_bundle):
     bank = fake_bundle.identities
@@ -23,17 +27,17 @@ def wanted(fake_bundle):
 
 
 def test_same_secret_and_case_give_the_same_words():
-    assert CaseKey(_SECRET, "A-17").derived().words() == CaseKey(_SECRET, " A-17 ").derived().words()
-    assert len(CaseKey(_SECRET, "A-17").derived().words()) == 8
+    assert _words("A-17") == _words(" A-17 ")
+    assert len(_words("A-17")) == 8
 
 
 @pytest.mark.parametrize("other", [CaseKey(_SECRET, "A-18"), CaseKey(_SECRET[::-1], "A-17")])
 def test_other_secret_or_case_gives_other_words(other):
-    assert CaseKey(_SECRET, "A-17").derived().words() != other.derived().words()
+    assert _words("A-17") != other.derived().words()
 
 
 def test_composed_and_decomposed_letters_are_one_case_id():
-    assert CaseKey(_SECRET, "Jos\u00e9").derived().words() == CaseKey(_SECRET, "Jose\u0301").derived().words()
+    assert _words("Jos\u00e9") == _words("Jose\u0301")
 
 
 @pytest.mark.parametrize(("secret", "case_id"), [(b"short", "A"), (_SECRET, " ")])
@@ -49,7 +53,7 @@ def test_neither_secret_nor_case_id_is_printed():
 
 def test_photographs_of_another_day_draw_the_same_person(fake_bundle, wanted):
     """Light, age by a year, pose and expression change; the person does not."""
-    words = CaseKey(_SECRET, "A-17").derived().words()
+    words = _words("A-17")
     later = replace(
         wanted,
         skin=wanted.skin + np.float32(0.3),
@@ -65,8 +69,7 @@ def test_photographs_of_another_day_draw_the_same_person(fake_bundle, wanted):
 
 def test_other_patients_get_other_people(fake_bundle, wanted):
     people = [
-        draw_keyed_identity(fake_bundle.identities, wanted, CaseKey(_SECRET, name).derived().words(), 0)
-        for name in "ABCDE"
+        draw_keyed_identity(fake_bundle.identities, wanted, _words(name), 0) for name in "ABCDE"
     ]
     for i, one in enumerate(people):
         assert all(np.abs(one - other).mean() > 0.1 for other in people[:i])
@@ -74,9 +77,7 @@ def test_other_patients_get_other_people(fake_bundle, wanted):
 
 def test_keyed_draws_fit_the_head_better_than_chance(fake_bundle, wanted):
     bank = fake_bundle.identities
-    drawn = [
-        draw_keyed_identity(bank, wanted, CaseKey(_SECRET, str(n)).derived().words(), 0) for n in range(30)
-    ]
+    drawn = [draw_keyed_identity(bank, wanted, _words(str(n)), 0) for n in range(30)]
     near = [np.abs(code - bank.codes[3]).mean() for code in drawn]
     chance = np.abs(bank.codes - bank.codes[3]).mean((1, 2))
     assert np.mean(near) < chance.mean()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vera.batch.cases import collect_cases
 from vera.batch.display import Display
@@ -13,8 +13,10 @@ from vera.batch.job import run_job
 from vera.batch.job_log import JobLog
 from vera.batch.output import LOG_NAME
 from vera.batch.plan import JobConfig
+from vera.batch.remote import RemoteCrew
 from vera.batch.summary import CaseOutcome, JobSummary, summary_lines
 from vera.batch.workers import Crew, OwnProcess, Workers, available_cores
+from vera.commands.connection import add_connection, connection_of
 from vera.commands.opening import (
     Opening,
     add_opening,
@@ -41,11 +43,15 @@ from vera.request.keep import REGIONS
 from vera.settings import Settings
 from vera.versions import bundle_report
 
+if TYPE_CHECKING:
+    from vera.anonymizer import Anonymizer
+
 EXAMPLES = """examples:
   vera anonymize before.jpg --keep mouth --out out/
   vera anonymize before.jpg after.jpg --keep mouth --out out/   one person, one new identity
   vera anonymize cases/ --keep eyes,brows --out out/ --seed 7   one case per sub-folder; resumes
   vera anonymize cases/ --out out/ --workers 4 --distinct       large folders; docs/batch.md
+  vera anonymize cases/ --out out/ --url grpc://localhost:8001 --workers 4   docs/protocol.md
   find . -name '*.jpg' -print0 | vera anonymize - --out out/    a list; each photograph a case
 
 exit codes: 0 all anonymized, 1 an error of VerA, 2 usage, 3 some photographs refused (the rest
@@ -73,6 +79,7 @@ def add(commands: Commands) -> None:
     add_settings(parser)
     _add_identities(parser)
     add_opening(parser)
+    add_connection(parser)
     _add_output(parser)
 
 
@@ -101,7 +108,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         help="names of the outputs; original names often name the person; default: %(default)s",
     )
     add("--overwrite", action="store_true", help="do finished and refused photographs again")
-    add("--workers", type=positive, default=1, help="processes; default: %(default)s")
+    add(
+        "--workers",
+        type=positive,
+        default=1,
+        help="processes, or with --url requests at once; default: %(default)s",
+    )
     add(
         "--log",
         type=Path,
@@ -113,6 +125,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
     if args.case_id is not None and args.secret is None:
         raise UsageError("--case-id does nothing without --secret; give both or none.")
+    connection = connection_of(args, "--bundle", "--threads", "--judge")
     settings, files = settings_of(args), judges_of(args)
     secret = None if args.secret is None else secret_of(args.secret)
     cases = collect_cases(
@@ -125,7 +138,7 @@ def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
         read_list=sys.stdin.buffer.read,
     )
     threads = threads_of_each(args.threads, args.workers, available_cores())
-    opening = Opening(args.bundle, threads, files, opened)
+    opening = Opening(args.bundle, threads, files, opened, connection)
     judges = [file.open() for file in files]
     anonymizer = opening(judges)
     config = _config(args, settings, anonymizer.bundle, tuple(map(judge_digest, judges)), secret)
@@ -188,7 +201,13 @@ def _config(
 def _crew(
     workers: int, opening: Opening, anonymizer: OpenedAnonymizer, display: Display
 ) -> Iterator[Crew]:
-    if workers == 1:
+    if opening.connection is not None:
+        remote = cast("Anonymizer", anonymizer)
+        progress = display.stage if workers == 1 else None
+        with RemoteCrew(workers, remote, progress=progress) as crew:
+            yield crew
+        remote.close()
+    elif workers == 1:
         yield OwnProcess(anonymizer, progress=display.stage)
     else:
         with Workers(workers, opening) as crew:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vera import check as checks
 from vera.bundle import load_bundle
+from vera.commands.connection import add_connection, connection_of, server_rows
 from vera.commands.parsing import FAILED, OK, Commands, OpenAnonymizer, command
 
 
@@ -13,6 +14,7 @@ def add_check(commands: Commands) -> None:
     """Adds ``check``."""
     parser = command(commands, "check", _check, "show what is installed and whether it works")
     parser.add_argument("--bundle", type=Path, help="folder of a bundle")
+    add_connection(parser)
 
 
 def add_bundle(commands: Commands) -> None:
@@ -28,7 +30,8 @@ def add_bundle(commands: Commands) -> None:
 
 
 def _check(args: argparse.Namespace, _: OpenAnonymizer) -> int:
-    rows = checks.check(args.bundle)
+    connection = connection_of(args, "--bundle")
+    rows = checks.check(args.bundle) if connection is None else server_rows(connection)
     _print_rows(rows)
     broken = sum(not row.ok for row in rows)
     print(f"{broken} broken" if broken else "everything needed is there")

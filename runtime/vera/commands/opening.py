@@ -11,6 +11,7 @@ from vera.errors import UsageError
 from vera.gate.judge_card import RANGES
 
 if TYPE_CHECKING:
+    from vera.client.connection import Connection
     from vera.judge import Judge
 
 
@@ -46,12 +47,14 @@ class Opening:
         threads: Of each engine; None takes all cores.
         judges: The user's recognisers.
         opened: Called in place of ``vera.Anonymizer``.
+        connection: A server that does the cases; nothing of the above is then given.
     """
 
     bundle: Path | None
     threads: int | None
     judges: tuple[JudgeFile, ...] = ()
     opened: OpenAnonymizer = None
+    connection: "Connection | None" = None
 
     def __call__(self, judges: "Sequence[Judge] | None" = None) -> OpenedAnonymizer:
         """Open one.
@@ -62,6 +65,8 @@ class Opening:
         Raises:
             VeraError: The bundle or a recogniser is not usable.
         """
+        if self.connection is not None:
+            return _over(self.connection)
         if judges is None:
             judges = [judge.open() for judge in self.judges]
         more: dict[str, Any] = {"judges": judges} if judges else {}
@@ -70,6 +75,12 @@ class Opening:
         from vera.anonymizer import Anonymizer
 
         return Anonymizer(self.bundle, threads=self.threads, **more)
+
+
+def _over(connection: "Connection") -> OpenedAnonymizer:
+    from vera.anonymizer import Anonymizer
+
+    return Anonymizer(connection=connection)
 
 
 def add_opening(parser: argparse.ArgumentParser) -> None:

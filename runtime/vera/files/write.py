@@ -21,6 +21,9 @@ import numpy.typing as npt
 from vera.errors import OutputError, ShapeError
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
+# Of zlib's 1..9: photographs are noise to it, higher levels cost seconds for a few per cent.
+_PNG_LEVEL = 3
+
 _PREFIX = ".vera-"
 _TEMPORARY = re.compile(r"\.vera-(\d+)-[0-9a-f]{16}\.")
 
@@ -103,7 +106,7 @@ def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
         raise ShapeError(f"`image` must be uint8 [h, w, 3], got {image.dtype} {list(image.shape)}.")
     suffix = path.suffix.lower()
     if suffix == ".png":
-        _write_whole(path, [_png(image)])
+        _write_whole(path, [encode_png(image)])
     elif suffix in _JPEG_SUFFIXES:
         _write_whole(path, [_jpeg(image)])
     else:
@@ -176,7 +179,8 @@ def write_animation(
     write_bytes(path, encoded.getbuffer())
 
 
-def _png(image: npt.NDArray[np.uint8]) -> memoryview:
+def encode_png(image: npt.NDArray[np.uint8]) -> memoryview:
+    """The PNG file that :func:`write_image` writes, in memory; ``image`` is uint8 [h, w, 3]."""
     from PIL import Image, PngImagePlugin
 
     marks = PngImagePlugin.PngInfo()
@@ -187,10 +191,6 @@ def _png(image: npt.NDArray[np.uint8]) -> memoryview:
     encoded = io.BytesIO()
     Image.fromarray(image).save(encoded, "PNG", pnginfo=marks, compress_level=_PNG_LEVEL)
     return encoded.getbuffer()
-
-
-# Of zlib's 1..9: photographs are noise to it, higher levels cost seconds for a few per cent.
-_PNG_LEVEL = 3
 
 
 def _jpeg(image: npt.NDArray[np.uint8]) -> memoryview:

@@ -68,6 +68,7 @@ class Job(Generic[T]):
         self.handed_in = time.monotonic()
         self.started: float | None = None
         self.ended: float | None = None
+        self.told: Times | None = None  # what a server says of a case that it did
 
     def result(self, timeout: float | None = None) -> T:
         """What came of it, once it has.

@@ -186,6 +186,7 @@ class Scheduler:
                 job = self._waiting.popleft()
                 self._begin(job)
             self._carry_out(job)
+            del job  # its photographs must not stay while the slot waits for the next case
 
     def _ready(self) -> bool:
         free = len(self._active) < self._slots

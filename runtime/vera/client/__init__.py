@@ -1,0 +1,1 @@
+"""A server's client: the calls of :class:`vera.Anonymizer`, over gRPC or HTTP."""

@@ -1,0 +1,79 @@
+"""What a client and its server must agree on before the first case is sent."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from vera.check import Row
+from vera.client.failures import unfinished
+from vera.errors import ServerError
+from vera.wire.event import Checked, Described, Done, Event
+from vera.wire.server import ServerContract, differences
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBundle:
+    """The bundle of a server, as far as a client needs it; as :class:`vera.bundle.Bundle`.
+
+    Attributes:
+        name: Of the release.
+        version: Of the release.
+        digest: sha256 of the manifest.
+        hashes: sha256 of each engine, hexadecimal.
+    """
+
+    name: str
+    version: str
+    digest: str
+    hashes: Mapping[str, str]
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Names of the engines that it has."""
+        return tuple(self.hashes)
+
+    @classmethod
+    def of(cls, server: ServerContract) -> "RemoteBundle":
+        """What a server says of it."""
+        told = server.bundle
+        return cls(told.name, told.version, told.digest, told.hashes)
+
+
+def agreed(events: Iterable[Event], url: str, bundle: str | None = None) -> ServerContract:
+    """The server's contract, out of its answer to the task ``describe``.
+
+    Args:
+        events: The answer.
+        url: Of the server, for the message.
+        bundle: Digest of the only bundle that will do.
+
+    Raises:
+        ServerError: It differs from the client's.
+    """
+    # To the end: a stream that is left early counts as cancelled at the server.
+    described = [event.server for event in events if isinstance(event, Described)]
+    if not described:
+        raise unfinished()
+    found = differences(described[0], bundle)
+    if found:
+        raise ServerError(
+            f"The server at {url} is of another kind ({'; '.join(found)}); update the older of "
+            "client and server."
+        )
+    return described[0]
+
+
+def checked(events: Iterable[Event]) -> tuple[Row, ...]:
+    """The rows of the task ``check``.
+
+    Raises:
+        LostError: The stream ended before they came.
+    """
+    rows: tuple[Row, ...] | None = None
+    ended = False
+    for event in events:
+        if isinstance(event, Checked):
+            rows = event.rows
+        ended = ended or isinstance(event, Done)
+    if rows is None or not ended:
+        raise unfinished()
+    return rows

@@ -1,0 +1,84 @@
+"""Tensors as the JSON of Triton's generate extension, and the events in its answers.
+
+JSON holds no bytes, so photographs, masks and images are base64 text in it.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vera.client.failures import told
+from vera.errors import ServerError
+from vera.wire import event as events
+from vera.wire.event import Event
+from vera.wire.tensors import MODEL, Tensors
+
+PATH = f"/v2/models/{MODEL}/generate_stream"
+
+_DATA = b"data:"
+
+
+def body(tensors: Tensors) -> bytes:
+    """The body of a request whose bytes are base64 text already."""
+    told_tensors: dict[str, Any] = {}
+    for name, value in tensors.items():
+        if isinstance(value, list):
+            told_tensors[name] = [element.decode() for element in value]
+        else:
+            told_tensors[name] = [float(number) for number in value.reshape(-1)]
+    told_tensors["OPTIONS"] = told_tensors["OPTIONS"][0]
+    return json.dumps(told_tensors, allow_nan=False).encode()
+
+
+class Lines:
+    """Server-sent events, put together from the pieces in which they come."""
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self._open: list[bytes] = []
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The content of each ``data`` line that ends in this piece."""
+        *ended, rest = piece.split(b"\n")
+        for line in ended:
+            whole = b"".join((*self._open, line))
+            self._open.clear()
+            if whole.startswith(_DATA):
+                yield whole[len(_DATA) :].strip()
+        if rest:
+            self._open.append(rest)
+
+
+def event_of(data: bytes) -> Event | None:
+    """The event in a ``data`` line; None for one without outputs.
+
+    Raises:
+        VeraError: It is an error.
+        ServerError: It is not understood.
+    """
+    try:
+        answer = json.loads(data)
+        error = answer.get("error")
+    except (ValueError, AttributeError, RecursionError) as wrong:
+        raise ServerError(
+            "The server sent what is no event; check that the address is that of a Triton server."
+        ) from wrong
+    if error is not None:
+        raise told(str(error))
+    if "EVENT" not in answer:
+        return None
+    tensors = {name: _tensor(value) for name, value in answer.items() if name in _OUTPUTS}
+    return events.from_tensors(tensors, base64=True)
+
+
+_OUTPUTS = ("EVENT", "IMAGE", "PERSON")
+
+
+def _tensor(value: Any) -> Any:
+    """A tensor of one element comes without its brackets."""
+    values = value if isinstance(value, list) else [value]
+    if values and isinstance(values[0], str):
+        return [text.encode() for text in values]
+    return np.asarray(values, np.float32)
