@@ -120,6 +120,7 @@ def test_every_message_of_troubleshooting_is_in_the_code():
     """A key of the table is a piece of the message as it stands in the source."""
     code = "\n".join(path.read_text("utf-8") for path in sources("runtime", "export"))
     code = re.sub(r"\"\s*\n\s*f?\"", "", code)  # join literals that the line length split
+    code += "".join(path.read_text("utf-8") for path in (_ROOT / "deploy/helm").rglob("*.yaml"))
     table = (_ROOT / "docs/troubleshooting.md").read_text("utf-8")
     keys = re.findall(r"^\| `(.+?)` \|", table, re.M)
     assert len(keys) > 15

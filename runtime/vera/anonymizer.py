@@ -17,12 +17,22 @@ from vera.files.photo import PIXEL_LIMIT
 from vera.judge import Judge
 from vera.key import CaseKey
 from vera.scheduling.job import Job
-from vera.scheduling.scheduler import Observer
-from vera.settings import NAMES, PRESERVABLE, Background, Faces, Frame, Hair, Method, Settings
+from vera.settings import (
+    PRESERVABLE,
+    Background,
+    Faces,
+    Frame,
+    Hair,
+    Method,
+    Settings,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from vera.client.connection import Connection
     from vera.client.remote import RemoteCases
+
+_QUEUE = 64
 
 __all__ = ["Anonymizer", "PhotoLike", "Progress", "Result"]
 
@@ -42,8 +52,7 @@ class Anonymizer:
         device: Literal["cpu", "cuda"] = "cpu",
         judges: Sequence[Path | str | Judge] = (),
         workers: int = 1,
-        queue: int = 64,
-        observer: Observer | None = None,
+        queue: int | None = None,
         url: str | None = None,
         connection: "Connection | None" = None,
     ) -> None:
@@ -58,8 +67,7 @@ class Anonymizer:
                 person: ONNX files with their cards beside them, or opened ones.
             workers: Cases in work at once. They share the engines and take their gradient steps
                 together; as many as there are cores is enough on a CPU.
-            queue: Cases that may wait for :meth:`submit`.
-            observer: Is told when cases come, begin and end.
+            queue: Cases that may wait for :meth:`submit`; None is 64.
             url: ``grpc://host:port`` or ``http://host:port`` (``grpcs``, ``https``) of a server;
                 nothing of the above is then of use, except for ``bundle``: the server must have the
                 same one.
@@ -72,11 +80,11 @@ class Anonymizer:
         """
         self._cases: LocalCases | RemoteCases
         if url is not None or connection is not None:
-            local = (threads, tuple(judges), observer)
+            local = (threads, tuple(judges), queue)
             if local != (None, (), None) or workers != 1 or device != "cpu":
                 raise UsageError(
-                    "With a url the server decides on threads, device, judges and workers; leave "
-                    "them out."
+                    "With a url the server decides on threads, device, judges, workers and queue; "
+                    "leave them out."
                 )
             self._cases = _remote(url, connection, bundle)
             return
@@ -87,8 +95,7 @@ class Anonymizer:
             device=device,
             judges=opened,
             workers=workers,
-            queue=queue,
-            observer=observer,
+            queue=_QUEUE if queue is None else queue,
         )
 
     @classmethod
@@ -237,10 +244,7 @@ class Anonymizer:
             BusyError: The queue is full; nothing was begun.
             UsageError: A setting makes no sense. What else is wrong the job's result tells.
         """
-        unknown = sorted(set(settings) - set(NAMES))
-        if unknown:
-            raise UsageError(f"There is no setting '{unknown[0]}'; leave it out.")
-        asked = Settings(**settings)
+        asked = settings_of(settings)
         request = CaseRequest(photos, keep, seed, key, distinct_from, asked)
         return self._cases.submit(request, progress or _silent, deadline)
 

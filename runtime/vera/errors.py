@@ -46,7 +46,14 @@ class BundleError(VeraError):
 
 
 class EngineError(VeraError):
-    """An engine failed while it ran."""
+    """An engine failed while it ran.
+
+    Attributes:
+        outside: The sentence for clients of a server where the error's own repeats words of a
+            library, which may name files; None: there are none in it.
+    """
+
+    outside: str | None = None
 
 
 class BusyError(VeraError):

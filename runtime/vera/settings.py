@@ -113,3 +113,18 @@ class Settings:
 
 
 NAMES = tuple(field.name for field in fields(Settings))
+
+
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """The settings that a caller gave by name.
+
+    Raises:
+        UsageError: There is no such setting, or a value makes no sense.
+    """
+    unknown = sorted(set(given) - set(NAMES))
+    if unknown:
+        raise UsageError(f"There is no setting '{unknown[0]}'; leave it out.")
+    values = dict(given)
+    if "preserve" in values:
+        values["preserve"] = tuple(values["preserve"])
+    return Settings(**values)

@@ -5,6 +5,7 @@ import threading
 from contextlib import aclosing
 from dataclasses import replace
 
+import grpc
 import numpy as np
 import pytest
 from triton_stand_in import ROWS, SERVER, BreakOff, Counting, StandIn, served
@@ -145,7 +146,7 @@ def test_the_deadline_ends_a_case(stand_in, over, image):
 
 
 def test_no_more_cases_are_sent_than_the_server_has_room_for(over, image):
-    counting = Counting()
+    counting = Counting(until=2)
 
     async def many(url):
         async with AsyncAnonymizer(url) as client:
@@ -208,8 +209,34 @@ def test_closing_ends_what_runs_as_cancelled(stand_in, over, image):
         asyncio.run(asks())
 
 
+def test_a_setting_that_does_not_exist_is_told(stand_in, image):
+    async def asks():
+        async with AsyncAnonymizer(stand_in.grpc_url) as client:
+            await client.anonymize([image], step=3)
+
+    with pytest.raises(UsageError, match="no setting 'step'"):
+        asyncio.run(asks())
+
+
+def test_a_call_that_somebody_else_cancelled_is_lost_and_repeated(stand_in, image):
+    def once(request, gone):
+        if len(stand_in.cases()) == 1:
+            raise BreakOff(grpc.StatusCode.CANCELLED)
+        yield from served(request, gone)
+
+    stand_in.answer = once
+
+    async def asks():
+        connection = Connection(stand_in.grpc_url, backoff_s=0.01)
+        async with AsyncAnonymizer(connection=connection) as client:
+            return await client.anonymize([image])
+
+    assert len(asyncio.run(asks())) == 1
+    assert len(stand_in.cases()) == 2
+
+
 def test_a_client_needs_one_address():
     with pytest.raises(UsageError, match="either a url or a connection"):
         AsyncAnonymizer()
     with pytest.raises(UsageError, match="either a url or a connection"):
-        AsyncAnonymizer("grpc://a", connection=Connection("grpc://a"))
+        AsyncAnonymizer("grpcs://a", connection=Connection("grpcs://a"))

@@ -1,5 +1,6 @@
 """Addresses, headers, certificates and shared memory."""
 
+import asyncio
 import mmap
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from triton_stand_in import StandIn, served
 
 from vera.case.request import CaseRequest
+from vera.client.asynchronous import AsyncAnonymizer
 from vera.client.connection import Connection
 from vera.client.shared_memory import shared
 from vera.errors import ServerError, UsageError
@@ -32,13 +34,29 @@ _LARGE = (600, 600, 3)  # above what a socket carries as well
     ],
 )
 def test_an_address_says_where_and_whether_it_is_here(url, target, local):
-    connection = Connection(url)
+    connection = Connection(url, plaintext=True)
     assert (connection.target, connection.local) == (target, local)
 
 
 def test_pixels_travel_on_this_machine_only():
     urls = ("grpc://localhost", "http://localhost", "grpc://elsewhere", "http://elsewhere")
-    assert [Connection(url).result_images for url in urls] == ["raw", "raw", "png", "png"]
+    images = [Connection(url, plaintext=True).result_images for url in urls]
+    assert images == ["raw", "raw", "png", "png"]
+
+
+@pytest.mark.parametrize("url", ["grpc://triton.example", "http://10.0.0.1:8000/vera"])
+def test_nothing_goes_to_another_machine_unencrypted_unless_that_is_allowed(url):
+    with pytest.raises(UsageError, match=r"everybody on the way to .* can read and change"):
+        Connection(url)
+    with pytest.raises(UsageError, match="use grpcs:// or https://, or allow it"):
+        AsyncAnonymizer(url)
+    assert Connection(url, plaintext=True).url == url
+    assert Connection(url.replace("://", "s://", 1)).secure
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:9"])
+def test_on_this_machine_nothing_needs_to_be_encrypted(host):
+    assert Connection(f"grpc://{host}").local
 
 
 def test_a_path_of_a_gateway_is_kept():
@@ -57,10 +75,10 @@ def test_a_path_of_a_gateway_is_kept():
         ({"url": "http://jane:doe@host"}, "must not hold a password"),
         ({"url": "grpc://host", "ca_file": Path("ca.pem")}, "do nothing over grpc://"),
         ({"url": "grpcs://host", "cert_file": Path("c.pem")}, "needs its private key"),
-        ({"url": "grpc://host", "deadline_s": 0}, "deadline_s must be seconds above 0"),
-        ({"url": "grpc://host", "retries": -1}, "retries must be 0 or more"),
-        ({"url": "grpc://host", "headers": (("a", "b\nc"),)}, "a value of one line"),
-        ({"url": "grpc://host", "headers": (("a b", "c"),)}, "a name of letters, digits"),
+        ({"url": "grpc://localhost", "deadline_s": 0}, "deadline_s must be seconds above 0"),
+        ({"url": "grpc://localhost", "retries": -1}, "retries must be 0 or more"),
+        ({"url": "grpc://localhost", "headers": (("a", "b\nc"),)}, "a value of one line"),
+        ({"url": "grpc://localhost", "headers": (("a b", "c"),)}, "a name of letters, digits"),
     ],
 )
 def test_what_makes_no_sense_is_told_at_once(options, named):
@@ -77,6 +95,16 @@ def test_headers_are_sent_with_every_request_and_never_printed(stand_in, over, c
         assert told["x-clinic"] == "seven"
         assert told["authorization"] == "Bearer token"
     assert "token" not in repr(Connection(stand_in.grpc_url, headers=headers))
+
+
+def test_over_http_nothing_compressed_is_asked_for(stand_in, cases, asked):
+    async def asks():
+        async with AsyncAnonymizer(stand_in.http_url) as client:
+            await client.bundle()
+
+    cases(stand_in.http_url).run(asked)
+    asyncio.run(asks())
+    assert [told["accept-encoding"] for told in stand_in.metadata] == ["identity"] * 3
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +157,7 @@ def test_large_images_go_through_memory_that_has_no_name_any_more(stand_in, case
     stand_in.answer = looks
     results = cases(stand_in.grpc_url).run(large)
     assert np.array_equal(results[0].image[-100:], large.photos[0][-100:])
-    assert stand_in.registered == 1
+    assert len(stand_in.registered) == 1
     assert stand_in.regions == {}
     assert during == [before]
     assert all(len(sent) < 10_000 for sent in stand_in.sent)
@@ -139,14 +167,15 @@ def test_a_server_that_forbids_shared_memory_gets_the_pixels_in_the_message(case
     with StandIn(shares=False) as server:
         client = cases(server.grpc_url)
         results = [client.run(large) for _ in range(2)]
-        assert server.registered == 0
+        assert server.registered == []
+        assert server.offered == 1
         assert np.array_equal(results[1][0].image[-100:], large.photos[0][-100:])
     assert not vera_regions()
 
 
 def test_without_leave_nothing_is_shared(stand_in, cases, large):
     cases(stand_in.grpc_url, shared_memory="never").run(large)
-    assert stand_in.registered == 0
+    assert stand_in.registered == []
 
 
 def test_a_failed_case_leaves_no_memory_behind(stand_in, cases, large):
@@ -162,25 +191,33 @@ def test_a_failed_case_leaves_no_memory_behind(stand_in, cases, large):
     assert vera_regions() == before
 
 
+def test_nothing_is_in_shared_memory_while_it_has_a_name(stand_in, cases, large):
+    cases(stand_in.grpc_url).run(large)
+    (seen,) = stand_in.registered
+    assert seen == bytes(len(seen))
+    assert len(seen) > 1_000_000
+
+
 def test_shared_memory_is_private_and_zeroed_in_the_end(tmp_path):
-    with shared([b"jane", b"doe"], tmp_path) as region:
+    with shared(7, tmp_path) as region:
         path = tmp_path / region.name
         assert path.stat().st_mode & 0o777 == 0o600
         with path.open("r+b") as file:
             seen = mmap.mmap(file.fileno(), region.size)
+        region.write([b"jane", b"doe"])
         assert seen[:] == b"janedoe"
     assert seen[:] == bytes(7)
     assert not path.exists()
 
 
 def test_a_machine_without_shared_memory_is_no_error(tmp_path):
-    with shared([b"jane"], tmp_path / "nowhere") as region:
+    with shared(4, tmp_path / "nowhere") as region:
         assert region is None
 
 
 @pytest.mark.parametrize(
     ("url", "missing"),
-    [("grpc://a", "tritonclient.grpc"), ("http://a", "httpx"), ("http://a", "tenacity")],
+    [("grpcs://a", "tritonclient.grpc"), ("https://a", "httpx"), ("https://a", "tenacity")],
 )
 def test_a_missing_package_is_told_with_the_way_to_get_it(cases, monkeypatch, url, missing):
     monkeypatch.setitem(sys.modules, missing, None)

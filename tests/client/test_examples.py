@@ -57,6 +57,20 @@ def test_the_plain_client_writes_nothing_of_a_case_that_broke_off(stand_in, phot
     assert not list(tmp_path.glob("anon*"))
 
 
+def test_the_plain_client_reads_on_after_an_error(stand_in, photo, tmp_path):
+    def full(request, gone):
+        raise BusyError("The queue is full; try again later.")
+        yield
+
+    stand_in.answer = full
+    target = stand_in.grpc_url.removeprefix("grpc://")
+    done = run(tmp_path, sys.executable, _EXAMPLES / "plain_client.py", target, "none", photo)
+    assert done.returncode == 1
+    assert "BusyError: The queue is full" in done.stderr
+    assert stand_in.broken == 0
+    assert not list(tmp_path.glob("anon*"))
+
+
 def test_the_plain_client_knows_nothing_of_vera_and_is_short():
     text = (_EXAMPLES / "plain_client.py").read_text("utf-8")
     imported = {
@@ -81,8 +95,17 @@ def test_curl_writes_what_the_server_gave(stand_in, by_curl, photo, tmp_path):
     done = by_curl()
     assert done.returncode == 0, done.stderr
     assert stand_in.requests[0].photos[0].keep == "mouth"
-    # Nobody gave a seed: the server's end of it is the stand-in's.
-    assert read_photo(tmp_path / "anon.png").image.shape == read_photo(photo).image.shape
+    (request,) = stand_in.requests
+    (expected,) = pretended(CaseRequest([photo], "mouth", request.seed).open())
+    assert (read_photo(tmp_path / "anon.png").image == expected.image).all()
+    assert request.deadline_s == 300
+
+
+def test_curl_draws_a_seed_for_each_case(stand_in, by_curl):
+    by_curl()
+    by_curl()
+    first, second = (request.seed for request in stand_in.requests)
+    assert first != second
 
 
 def test_curl_writes_nothing_after_an_error(stand_in, by_curl, tmp_path):

@@ -4,9 +4,10 @@ import threading
 import time
 from dataclasses import replace
 
+import grpc
 import pytest
 from PIL import Image
-from triton_stand_in import SERVER, BreakOff, Counting, StandIn, served
+from triton_stand_in import SERVER, BreakOff, StandIn, served
 
 from vera import errors
 from vera.case.request import CaseRequest
@@ -23,6 +24,7 @@ from vera.errors import (
     ServerError,
     UsageError,
 )
+from vera.scheduling.job import Times
 from vera.settings import Settings
 from vera.wire.event import Done, Progress
 from vera.wire.server import Limits
@@ -163,7 +165,7 @@ def test_the_deadline_is_told_to_the_server_and_ends_the_case(stand_in, over, ca
 
 
 def test_a_deadline_that_is_over_sends_nothing():
-    patience = Patience(Connection("grpc://host"), RetryBudget(1), 1e-9, Cancellation())
+    patience = Patience(Connection("grpc://localhost"), RetryBudget(1), 1e-9, Cancellation())
     time.sleep(0.001)
     with pytest.raises(DeadlineError):
         patience.left()
@@ -215,28 +217,16 @@ def test_closing_a_client_cancels_its_cases(stand_in, over, cases, asked):
             job.result(1)
 
 
-def test_no_more_cases_are_sent_than_the_server_has_room_for(over, cases, asked):
-    counting = Counting()
-    with StandIn(counting, server=replace(SERVER, slots=1, queue=1)) as server:
-        client = cases(over(server))
-        jobs = [client.submit(asked) for _ in range(6)]
-        assert [len(job.result(10)) for job in jobs] == [1] * 6
-        assert counting.most == 2
+def test_a_call_that_somebody_else_cancelled_is_lost_and_repeated(stand_in, cases, asked):
+    stand_in.answer = failing(1, BreakOff(grpc.StatusCode.CANCELLED))
+    assert len(cases(stand_in.grpc_url).run(asked)) == 1
+    assert len(stand_in.cases()) == 2
 
 
-def test_the_deadline_counts_while_a_case_waits_for_room(cases, asked):
-    with StandIn(waiting, server=replace(SERVER, slots=1, queue=0)) as server:
-        client = cases(server.grpc_url)
-        first = client.submit(asked)
-        second = client.submit(asked, deadline=0.3)
-        third = client.submit(asked)
-        with pytest.raises(DeadlineError):
-            second.result(5)
-        third.cancel()
-        with pytest.raises(CancelledError):
-            third.result(5)
-        assert not first.done()
-        assert len(server.cases()) == 1
+def test_a_job_tells_the_times_of_the_server(stand_in, over, cases, asked):
+    job = cases(over(stand_in)).submit(asked)
+    job.result(5)
+    assert job.times == Times(0.25, 1.5, 30)
 
 
 def test_a_draining_client_finishes_its_cases(stand_in, over, cases, asked):

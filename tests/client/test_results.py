@@ -187,7 +187,7 @@ def test_png_of_another_size_than_told_is_not_used(stand_in, cases, asked):
 
 def test_an_image_elsewhere_travels_as_png_and_here_as_pixels(image):
     asked = CaseRequest([image], seed=5)
-    for url, shape in (("grpc://elsewhere", None), ("http://localhost", (*image.shape[:2], 3))):
+    for url, shape in (("grpcs://elsewhere", None), ("http://localhost", (*image.shape[:2], 3))):
         sent = outgoing(asked, checked(asked), Connection(url), SERVER, progress=False)
         (photo,) = sent.request.photos
         assert photo.shape == shape
@@ -203,4 +203,4 @@ def test_more_than_one_message_carries_is_refused_before_it_is_sent(image):
     asked = CaseRequest([million] * 2001, seed=5)
     server = replace(SERVER, limits=replace(SERVER.limits, photos=9999))
     with pytest.raises(UsageError, match="2001000000 bytes in all, more than the 2000000000"):
-        outgoing(asked, checked(asked), Connection("grpc://a"), server, progress=False)
+        outgoing(asked, checked(asked), Connection("grpcs://a"), server, progress=False)

@@ -152,19 +152,60 @@ def test_a_gpu_is_given_to_the_server_alone(chart):
     assert "nvidia.com/gpu" not in renderer["resources"]["limits"]
 
 
-def test_the_example_gateway_is_where_the_chart_looks_for_it(chart, deploy):
+@pytest.fixture
+def example(deploy):
+    """The objects of the example gateway."""
     text = (deploy / "gateway/envoy-gateway.yaml").read_text(encoding="utf-8")
-    example = {d["kind"]: d for d in yaml.safe_load_all(text)}
-    gateway = example["Gateway"]
+    return list(yaml.safe_load_all(text))
+
+
+@pytest.fixture
+def joined(example, chart):
+    """Gateway and routes by their kind, as they are when the chart is installed as documented."""
+    (gateway,) = [d for d in example if d["kind"] == "Gateway"]
     where = {
         "enabled": True,
         "namespace": gateway["metadata"]["namespace"],
         "grpcHostname": "vera.example.org",
+        "httpHostname": "vera-http.example.org",
     }
-    (route,) = [d for d in chart(gateway=where) if d["kind"] == "GRPCRoute"]
-    assert route["spec"]["parentRefs"] == [
-        {"name": gateway["metadata"]["name"], "namespace": gateway["metadata"]["namespace"]}
-    ]
-    policies = [d for kind, d in example.items() if kind.endswith("Policy")]
-    assert len(policies) == 3
-    assert {d["spec"]["targetRefs"][0]["name"] for d in policies} == {gateway["metadata"]["name"]}
+    routes = {d["kind"]: d for d in chart(gateway=where) if d["kind"].endswith("Route")}
+    for route in routes.values():
+        name = route["metadata"]["name"].replace("clinic", "vera")
+        route["metadata"] = {"name": name, "namespace": "vera"}
+    return {"Gateway": gateway, **routes}
+
+
+def test_the_example_gateway_is_where_the_chart_looks_for_it(joined):
+    gateway = joined["Gateway"]["metadata"]
+    for kind in ("GRPCRoute", "HTTPRoute"):
+        assert joined[kind]["spec"]["parentRefs"] == [
+            {"name": gateway["name"], "namespace": gateway["namespace"]}
+        ]
+
+
+def test_the_policies_of_the_example_act_on_what_is_there(example, joined):
+    policies = [d for d in example if d["kind"].endswith("Policy")]
+    assert len(policies) == 4
+    for policy in policies:
+        (target,) = policy["spec"]["targetRefs"]
+        found = joined[target["kind"]]["metadata"]
+        assert (target["name"], policy["metadata"]["namespace"]) == (
+            found["name"],
+            found["namespace"],
+        )
+
+
+def test_no_client_of_the_example_takes_all_places(example):
+    specs = [d["spec"] for d in example if d["kind"].endswith("Policy")]
+    (client,) = [spec for spec in specs if "http2" in spec]
+    # Set from the certificate: a client cannot say that it is somebody else.
+    assert client["headers"]["xForwardedClientCert"] == {"mode": "SanitizeSet"}
+    (limits,) = [spec["rateLimit"]["local"]["rules"] for spec in specs if "rateLimit" in spec]
+    ((selector,),) = [rule["clientSelectors"] for rule in limits]
+    assert selector["headers"] == [{"name": "x-forwarded-client-cert", "type": "Distinct"}]
+
+
+def test_the_example_buffers_no_streams_of_grpc(example):
+    kinds = [d["spec"]["targetRefs"][0]["kind"] for d in example if "requestBuffer" in str(d)]
+    assert kinds == ["HTTPRoute"]

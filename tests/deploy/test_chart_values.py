@@ -65,9 +65,15 @@ def test_every_value_is_in_the_schema_and_used(values, deploy):
             assert set(schema["properties"][name]["properties"]) >= set(value)
 
 
+def flag_names(limits):
+    """Limits of the chart by the names that they have in the code."""
+    return {re.sub("[A-Z]", lambda c: f"_{c[0].lower()}", k): v for k, v in limits.items()}
+
+
 def test_the_limits_are_those_of_the_wire(values):
-    assert set(values["limits"]) == set(Limits.__dataclass_fields__)
-    Limits(**values["limits"])
+    limits = flag_names(values["limits"])
+    assert set(limits) == set(Limits.__dataclass_fields__)
+    Limits(**limits)
 
 
 def test_the_back_ends_that_a_pod_can_render_exist(deploy):
@@ -87,22 +93,31 @@ def test_the_flags_of_the_server_exist_and_make_sense(pod, command_line):
         "metrics": options.metrics_port,
     }
     assert not options.allow_client_shm
+    assert options.metrics_host == "0.0.0.0"  # Prometheus is in another pod
 
 
 def test_the_flags_of_the_repository_exist_and_carry_the_values(pod, command_line, values):
     (renderer,) = pod["initContainers"]
     assert renderer["command"] == ["vera-export"]
     given = command_line.parse_args(renderer["args"])
-    assert {name: getattr(given, f"max_{name}") for name in values["limits"]} == values["limits"]
+    limits = flag_names(values["limits"])
+    assert {name: getattr(given, f"max_{name}") for name in limits} == limits
     assert (given.slots, given.queue) == (values["server"]["slots"], values["server"]["queue"])
     assert given.threads == EVERYTHING["server"]["threads"]
     assert given.bundle == Path("/bundle")
 
 
+def test_single_engines_are_served_only_if_asked(chart, command_line):
+    for asked, expected in (({}, "none"), ({"server": {"engines": "all"}}, "all")):
+        (deployment,) = [d for d in chart(**asked) if d["kind"] == "Deployment"]
+        (renderer,) = deployment["spec"]["template"]["spec"]["initContainers"]
+        assert command_line.parse_args(renderer["args"]).engines == expected
+
+
 def test_shared_memory_holds_a_case_twice_and_a_raw_image(values):
     gibibytes = int(values["sharedMemory"].removesuffix("Gi"))
     limits = values["limits"]
-    needed = 2 * limits["photos"] * limits["bytes"] + 3 * limits["pixels"]
+    needed = 2 * limits["caseBytes"] + 3 * limits["pixels"]
     assert needed < gibibytes * 2**30
 
 
@@ -161,14 +176,21 @@ def test_the_two_routes_do_not_share_a_host(chart):
 def test_gateways_wait_longer_than_the_longest_case(chart, deploy, values):
     (route,) = [d for d in chart(**EVERYTHING) if d["kind"] == "HTTPRoute"]
     text = (deploy / "gateway/envoy-gateway.yaml").read_text(encoding="utf-8")
-    policies = {d["kind"]: d["spec"] for d in yaml.safe_load_all(text) if "spec" in d}
+    policies = [d["spec"] for d in yaml.safe_load_all(text) if d["kind"] == "BackendTrafficPolicy"]
     waits = [
         route["spec"]["rules"][0]["timeouts"]["request"],
-        policies["BackendTrafficPolicy"]["timeout"]["http"]["requestTimeout"],
+        *(spec["timeout"]["http"]["requestTimeout"] for spec in policies if "timeout" in spec),
     ]
+    assert len(waits) == 2
     assert all(int(wait.removesuffix("s")) > values["limits"]["seconds"] for wait in waits)
     # Envoy ends a stream after five silent minutes.
     assert values["limits"]["seconds"] < 300
+
+
+def test_the_largest_case_passes_the_example_gateway(deploy, values):
+    text = (deploy / "gateway/envoy-gateway.yaml").read_text(encoding="utf-8")
+    (size,) = re.findall(r"requestBuffer:\n +limit: (\d+)Mi", text)
+    assert values["limits"]["caseBytes"] * 4 / 3 < int(size) * 2**20 <= ServeOptions().http_bytes
 
 
 def test_the_chart_is_of_this_version_of_vera(deploy):

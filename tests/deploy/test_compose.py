@@ -10,6 +10,7 @@ import pytest
 
 from vera.launch.options import ServeOptions
 from vera.launch.server import RunningServer
+from vera.launch.workplace import CORE_BYTES
 from vera.wire.tensors import MODEL
 
 SERVERS = ("server", "server-gpu")
@@ -67,6 +68,8 @@ def test_every_container_is_confined(compose):
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert {"pids_limit", "mem_limit", "healthcheck", "restart"} <= set(service)
+        assert service["memswap_limit"] == service["mem_limit"]  # no swap
+        assert service["ulimits"] == {"core": CORE_BYTES}
         assert not {"privileged", "pid", "cap_add", "devices", "userns_mode"} & set(service)
         assert all(mount.split(":")[-1] == "ro" for mount in service.get("volumes", ()))
 
@@ -104,6 +107,10 @@ def test_the_repositorys_flags_exist(server, command_line):
     assert (given.slots, given.queue) == (2, 16)
 
 
+def test_nobody_has_the_key_of_the_restricted_interfaces(server, command_line):
+    assert serve_flags(server, command_line).restrict_key_file is None
+
+
 def test_health_is_that_of_the_model(server):
     asked = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w/]+)", server["healthcheck"]["test"][-1])
     assert asked is not None
@@ -121,5 +128,5 @@ def test_the_gateway_ends_after_the_streams_in_work_and_before_it_is_killed(comp
 def test_secrets_are_files_that_git_does_not_take(compose, deploy):
     assert "/secrets/" in (deploy / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
-    used = {name for service in compose["services"].values() for name in service["secrets"]}
+    used = {n for service in compose["services"].values() for n in service.get("secrets", ())}
     assert used == set(compose["secrets"])

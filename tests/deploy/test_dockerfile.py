@@ -89,6 +89,7 @@ def test_the_command_it_runs_and_the_one_it_renders_with_exist(dockerfile, comma
         flags = flags.replace(f"${{{name}}}", value.strip('"'))
     rendered = command_line.parse_args(shlex.split(flags))
     assert served.repository == rendered.out
+    assert rendered.engines == "none"
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])

@@ -74,7 +74,7 @@ def test_clients_show_a_certificate(server, compose):
     assert one(server, "ssl_verify_client") == ["on"]
     assert one(server, "ssl_protocols") == ["TLSv1.2", "TLSv1.3"]
     names = [one(server, f"ssl_{name}")[0] for name in ("certificate", "certificate_key")]
-    names += one(server, "ssl_client_certificate")
+    names += one(server, "ssl_client_certificate") + one(server, "ssl_crl")
     mounted = {f"/run/secrets/{name}" for name in compose["services"]["gateway"]["secrets"]}
     assert set(names) == mounted
 
@@ -92,13 +92,24 @@ def test_the_log_has_no_line_of_a_request(text):
     assert not {"$request", "$request_uri", "$uri", "$args", "$remote_addr"} & set(form.split())
 
 
-def test_the_largest_case_passes_and_the_longest_is_waited_for(server, compose, command_line):
+def rendered_with(compose, command_line):
     flags = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", compose["x-limits"])
-    given = command_line.parse_args(
+    return command_line.parse_args(
         ["repository", "--out=m", "--backend=python", *shlex.split(flags)]
     )
+
+
+def test_one_client_has_a_third_of_the_places_at_most(server, compose, command_line):
+    given = rendered_with(compose, command_line)
+    zone, most = one(server, "limit_conn")
+    assert zone == "clients"
+    assert 1 <= int(most) <= (given.slots + given.queue) / 3
+
+
+def test_the_largest_case_passes_and_the_longest_is_waited_for(server, compose, command_line):
+    given = rendered_with(compose, command_line)
     body = int(one(server, "client_max_body_size")[0].removesuffix("m")) * 2**20
-    as_base64 = given.max_photos * given.max_bytes * 4 / 3
+    as_base64 = given.max_case_bytes * 4 / 3
     assert as_base64 < body <= ServeOptions().http_bytes
     for directive in ("grpc_read_timeout", "proxy_read_timeout"):
         assert int(one(server, directive)[0].removesuffix("s")) > given.max_seconds

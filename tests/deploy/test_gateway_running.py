@@ -1,13 +1,15 @@
 """nginx.conf in a real nginx, between clients and stand-ins of Triton."""
 
+import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -87,13 +89,19 @@ def until(holds):
     pytest.fail("it did not come about within 10 s")
 
 
-def documented_certificates(folder):
-    """Runs the openssl lines of docs/deployment.md: an authority, and a client that it signed."""
+def documented(start, count):
+    """The lines for certificates in the block of docs/deployment.md that begins so."""
     text = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
-    block = re.search(r"```bash\n(mkdir .*?)```", text, re.DOTALL)[1]
-    lines = re.findall(r"^openssl (?:.*\\\n)*.*$", block, re.MULTILINE)
-    assert len(lines) == 4
-    subprocess.run(["bash", "-ec", "\n".join(lines)], cwd=folder, check=True, capture_output=True)
+    block = re.search(rf"```bash\n({start}.*?)```", text, re.DOTALL)[1]
+    lines = re.findall(r"^(?:openssl|printf) (?:.*\\\n)*.*$", block, re.MULTILINE)
+    assert len(lines) == count
+    return lines
+
+
+def run(lines, folder, who="radiology"):
+    """Runs documented lines, for another client than the documented one if so named."""
+    script = "\n".join(lines).replace("radiology", who)
+    subprocess.run(["bash", "-ec", script], cwd=folder, check=True, capture_output=True)
 
 
 def own_certificate(folder, name):
@@ -113,7 +121,10 @@ def own_certificate(folder, name):
 def gateway(tmp_path_factory):
     """The real nginx with the real file but for addresses, folders and the older `http2`."""
     folder = tmp_path_factory.mktemp("gateway")
-    documented_certificates(folder)
+    lines = documented("mkdir", 5)  # an authority, its list, a client that it signed
+    run(lines, folder)
+    for who in ("other", "gone"):
+        run([line for line in lines if "radiology" in line], folder, who)
     for name in ("tls", "stranger"):
         own_certificate(folder, name)
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
@@ -128,7 +139,7 @@ def gateway(tmp_path_factory):
             ("/tmp/", f"{folder}/"),  # first: the folder may lie in /tmp itself
             *(
                 (f"/run/secrets/{name}", f"{folder}/{name.replace('_', '.')}")
-                for name in ("tls_crt", "tls_key", "clients_crt")
+                for name in ("tls_crt", "tls_key", "clients_crt", "clients_crl")
             ),
             ("set $vera vera;", "set $vera 127.0.0.1;"),
             (":8000", f":{upstream.server_port}"),
@@ -193,6 +204,13 @@ def test_a_large_case_passes_and_is_not_written_to_a_disk(gateway):
 
 
 def test_too_large_a_case_is_refused_by_its_length(gateway):
+    with begun(gateway, 300_000_000) as connection:
+        assert b" 413 " in connection.recv(100)
+
+
+@contextmanager
+def begun(gateway, size):
+    """A connection with a request whose body of so many bytes is still to come."""
     folder, port = gateway
     context = ssl.create_default_context(cafile=str(folder / "tls.crt"))
     context.load_cert_chain(folder / "radiology.crt", folder / "radiology.key")
@@ -202,9 +220,28 @@ def test_too_large_a_case_is_refused_by_its_length(gateway):
     ):
         connection.sendall(
             b"POST /v2/models/anonymize/generate_stream HTTP/1.1\r\nHost: localhost\r\n"
-            b"Content-Length: 300000000\r\n\r\n"
+            b"Content-Length: %d\r\n\r\n" % size
         )
-        assert b" 413 " in connection.recv(100)
+        yield connection
+
+
+def test_one_client_does_not_take_all_places(gateway):
+    text = (ROOT / "deploy/gateway/nginx.conf").read_text(encoding="utf-8")
+    most = int(re.search(r"limit_conn clients (\d+);", text)[1])
+    with ExitStack() as held:
+        for _ in range(most):
+            held.enter_context(begun(gateway, 1000))
+        until(lambda: ask(gateway, "/v2/health/ready")[0] == 429)
+        assert ask(gateway, "/v2/health/ready", who="other")[0] == 200
+    until(lambda: ask(gateway, "/v2/health/ready")[0] == 200)
+
+
+def test_a_certificate_that_was_taken_back_is_refused(gateway):
+    folder, _ = gateway
+    run(documented("cd deploy/secrets", 2), folder, "gone")
+    os.kill(int((folder / "nginx.pid").read_text()), signal.SIGHUP)
+    until(lambda: ask(gateway, "/v2/health/ready", who="gone")[0] == 400)
+    assert ask(gateway, "/v2/health/ready")[0] == 200
 
 
 def stream(gateway, method, messages):

@@ -141,7 +141,8 @@ def test_anonymize_has_the_tensors_of_the_wire(file):
 def test_the_model_reads_the_options_that_a_repository_was_rendered_with(tmp_path):
     from google.protobuf import json_format
 
-    limits = Limits(bytes=1, pixels=2, photos=3, variants=4, steps=5, seconds=6.5)
+    names = [name for name in Limits.__dataclass_fields__ if name != "seconds"]
+    limits = Limits(**{name: i for i, name in enumerate(names, 1)}, seconds=6.5)
     options = RepositoryOptions(
         device="gpu", slots=7, queue=8, threads=9, limits=limits, progress_every=10
     )

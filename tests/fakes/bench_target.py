@@ -61,7 +61,8 @@ class BenchAnonymizer:
             if self._inside >= self._room:
                 raise BusyError("The queue is full; try again later.")
             self._inside += 1
-            self.asked.append({"photos": photos, "keep": keep, "seed": seed} | settings)
+            asked = {"photos": photos, "keep": keep, "seed": seed, "deadline": deadline}
+            self.asked.append(asked | settings)
         return _Job(self, seed)
 
     def anonymize(self, photos, *, keep, seed, **settings):

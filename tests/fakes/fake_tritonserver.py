@@ -1,8 +1,8 @@
 """A program that behaves as tritonserver does towards ``vera serve``; it serves no model.
 
 FAKE_TRITON chooses what it does: "" as it should, "fails" at the start, "never-ready", "dies"
-shortly after it is ready, "works" (cases stay in work when it is told to end), "holds" (no case is
-left, but a client holds a stream open). FAKE_TRITON_HELP takes flags out of its --help.
+once it was asked for its version, "works" (cases stay in work when it is told to end), "holds" (no
+case is left, but a client holds a stream open). FAKE_TRITON_HELP takes flags out of its --help.
 """
 
 import http.server
@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 FLAGS = (
     *("model-repository", "model-control-mode", "disable-auto-complete-config", "exit-on-error"),
@@ -19,6 +20,7 @@ FLAGS = (
     *("metrics-address", "http-max-input-size", "allow-client-shm", "allow-sagemaker"),
 )
 MODE = os.environ.get("FAKE_TRITON", "")
+VERSION_ASKED = threading.Event()
 
 
 def say(*words: str) -> None:
@@ -31,13 +33,22 @@ def options() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def make_memory() -> None:
+    """Memory for a model, as Triton makes it: everybody may read it, whatever the umask."""
+    (prefix,) = (flag.rpartition("=")[2] for flag in sys.argv if "shm-region-prefix-name" in flag)
+    memory = Path("/dev/shm", f"{prefix}model")
+    memory.touch()
+    memory.chmod(0o644)
+
+
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/metrics":
             active = int(MODE == "works")
             return self.answer(f"vera_active_slots {active}\nvera_queue_length 0\n")
         if self.path == "/v2":
-            return self.answer(json.dumps({"name": "triton", "version": "2.99.0"}))
+            self.answer(json.dumps({"name": "triton", "version": "2.99.0"}))
+            return VERSION_ASKED.set()
         return self.send_error(503) if MODE == "never-ready" else self.answer("")
 
     def answer(self, text: str) -> None:
@@ -61,6 +72,7 @@ def main() -> None:
         say("error: creating server: Internal - failed to load all models")
         sys.exit(1)
     say("started", json.dumps(sys.argv[1:]))  # before it answers, so that it is in the log by then
+    make_memory()
     given = options()
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
@@ -69,7 +81,8 @@ def main() -> None:
         server = http.server.ThreadingHTTPServer(address, Answers)
         threading.Thread(target=server.serve_forever, daemon=True).start()
     if MODE == "dies":
-        time.sleep(0.6)
+        VERSION_ASKED.wait()
+        time.sleep(0.2)  # the answer is on its way
         say("Signal (11) received.")
         os._exit(139)
     ended.wait()

@@ -12,7 +12,8 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import vera
@@ -27,23 +28,39 @@ def python() -> Path | None:
     return Path(named) if named else None
 
 
+def site(interpreter: Path) -> Path:
+    """Where the packages of an environment are."""
+    return Path(_told(interpreter, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+
+
 class RealTriton:
     """One running server; use as a context manager, or call ``stop``."""
 
-    def __init__(self, repository: Path, models: Sequence[str], work: Path) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        models: Sequence[str],
+        work: Path,
+        *,
+        ports: Sequence[int] | None = None,
+        interpreter: Path | None = None,
+    ) -> None:
         """Starts the server and waits until it is ready.
 
         Args:
             repository: The model repository.
             models: Those that are loaded.
             work: An empty folder for its log and its back end directory.
+            ports: Of HTTP, gRPC and metrics, such as an earlier server had; None takes free ones.
+            interpreter: Runs the models in the stead of the one of the server's environment.
         """
-        interpreter = python()
-        assert interpreter is not None
-        site = _told(interpreter, "import sysconfig; print(sysconfig.get_path('purelib'))")
+        installed = python()
+        assert installed is not None
+        interpreter = interpreter or installed
         # Not imported: without its own dependencies it cannot be, and only its files are needed.
-        server = Path(site) / "pytriton/tritonserver"
-        self.http_port, self.grpc_port, self.metrics_port = _free_ports(3)
+        server = site(installed) / "pytriton/tritonserver"
+        self.ports = tuple(ports or _free_ports(3))
+        self.http_port, self.grpc_port, self.metrics_port = self.ports
         self.prefix = f"vera_test_{os.getpid()}_{self.http_port}_"
         self.log = work / "server.log"
         arguments = {
@@ -97,6 +114,31 @@ class RealTriton:
         rows = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("vera_")]
         return {name: float(value) for name, value in rows}
 
+    def cases(self, verdict: str) -> float:
+        """How many cases ended so."""
+        return self.metrics()[f'vera_cases_total{{verdict="{verdict}"}}']
+
+    def until(self, holds: Callable[[dict[str, float]], bool], seconds: float = 20.0) -> None:
+        """Waits until the metrics hold; the server counts after it has answered."""
+        ends = time.monotonic() + seconds
+        while not holds(told := self.metrics()):
+            assert time.monotonic() < ends, told
+            time.sleep(0.05)
+
+    def until_idle(self, seconds: float = 20.0) -> None:
+        """Waits until no case is in work and none waits."""
+        self.until(lambda told: told["vera_active_slots"] + told["vera_queue_length"] == 0, seconds)
+
+    def model_processes(self) -> list[int]:
+        """The processes in which its Python models run."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # of a process that has just ended
+                name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+                if int(rest.split()[1]) == self.process.pid and name.startswith("triton_python"):
+                    found.append(int(stat.parent.name))
+        return found
+
     def lines(self) -> str:
         """The log so far."""
         return self.log.read_text("utf-8", errors="replace")
@@ -114,7 +156,8 @@ class RealTriton:
 
     def kill(self) -> None:
         """Ends it at once, as the kernel does when memory runs out."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._clean()
 
@@ -122,12 +165,9 @@ class RealTriton:
         """Ends it, and removes what it left in shared memory."""
         if self.process.poll() is None:
             self.process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
-        self._clean()
+        self.kill()  # also a model's process that outlives its server
 
     def _clean(self) -> None:
         for left in Path("/dev/shm").glob(f"{self.prefix}*"):

@@ -22,7 +22,7 @@ from vera.case.case import Case, open_case
 from vera.case.outcome import Outcome
 from vera.check import Row
 from vera.files.write import encode_png
-from vera.report import BundleReport, FaceReport, KeptReport, PhotoReport
+from vera.report import BundleReport, CoverageReport, FaceReport, KeptReport, PhotoReport
 from vera.wire import event as events
 from vera.wire import failure
 from vera.wire import request as requests
@@ -37,11 +37,12 @@ SERVER = ServerContract(
     queue=4,
     vera="0",
 )
+BUNDLE = BundleReport("fake", "0", {"generator": "12" * 6, "guide": "34" * 6})
 ROWS = (Row("bundle", "fake 0"), Row("inversion", "as it should be"))
 
 
 class BreakOff(Exception):
-    """The connection dies in the middle."""
+    """The connection dies in the middle; over gRPC with the status that is given, if one is."""
 
 
 Answer = Callable[[WireRequest, threading.Event], Iterator[Event]]
@@ -59,12 +60,13 @@ def pretended(case: Case, people=None) -> list[Outcome]:
                 verdict="refused",
                 mode="paired" if case.paired else "single",
                 seed=case.seed,
-                bundle=BundleReport("fake", "0", {}),
+                bundle=BUNDLE,
                 keep=photo.regions,
                 photo=number,
                 variant=variant,
                 variants=case.settings.variants,
                 settings=case.settings.options(),
+                versions={"vera": SERVER.vera},
                 warnings=photo.warnings,
             )
             outcomes.append(_outcome(photo, report, person, changed.astype(np.uint8)))
@@ -79,7 +81,9 @@ def _outcome(photo, report: PhotoReport, person, changed) -> Outcome:
     image[: image.shape[0] * 2 // 3] += changed
     if photo.mask is not None:
         image[photo.mask] = photo.image[photo.mask]
-    face = FaceReport((20, 30), 12.5, 0.1, 0.8, 1, True)
+    coverage = CoverageReport(int((image != photo.image).any(axis=2).sum()), 0, 0.0)
+    box = (image.shape[1], image.shape[0])
+    face = FaceReport(box, 12.5, 0.1, 0.8, 1, True, limit=0.77, coverage=coverage)
     kept = KeptReport(0 if photo.mask is None else int(photo.mask.sum()), 0, outline=(((1, 2),),))
     told = replace(report, verdict="anonymized", faces=(face,), kept=kept)
     return Outcome(image, told, person)
@@ -104,9 +108,10 @@ def served(request: WireRequest, gone: threading.Event) -> Iterator[Event]:
 
 
 class Counting:
-    """Answers while it counts the cases in work."""
+    """Answers while it counts the cases in work; the first answer waits for ``until`` of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, until: int) -> None:
+        self.until, self.reached = until, threading.Event()
         self.now = self.most = 0
         self.lock = threading.Lock()
 
@@ -114,6 +119,9 @@ class Counting:
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
+            if self.now >= self.until:
+                self.reached.set()
+        self.reached.wait(5)
         gone.wait(0.02)
         yield from served(request, gone)
         with self.lock:
@@ -136,7 +144,9 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):
         requests: As they came.
         sent: All bytes that came, one entry per request.
         metadata: Headers of each request, names in lower case.
-        regions: Shared memory that is registered now; ``registered`` counts all of it.
+        regions: Shared memory that is registered now.
+        registered: What was in each region when it was registered.
+        offered: How often a region was to be registered.
         ended: Set when a stream ended, however.
         broken: How many streams were ended by the client before their time.
     """
@@ -154,7 +164,8 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.sent: list[bytes] = []
         self.metadata: list[dict[str, str]] = []
         self.regions: dict[str, mmap.mmap] = {}
-        self.registered = 0
+        self.registered: list[bytes] = []
+        self.offered = 0
         self.ended = threading.Event()
         self.broken = 0
         self.http_status: tuple[int, str] | None = None
@@ -221,9 +232,10 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):
                 for event in self.events(self._tensors(message), gone):
                     yield service_pb2.ModelStreamInferResponse(infer_response=_answer(event))
             finished = True
-        except BreakOff:
+        except BreakOff as error:
             finished = True
-            context.abort(grpc.StatusCode.UNAVAILABLE, "the server is gone")
+            (code,) = error.args or (grpc.StatusCode.UNAVAILABLE,)
+            context.abort(code, "the server is gone")
         except Exception as error:
             finished = True
             yield service_pb2.ModelStreamInferResponse(error_message=failure.to_text(error))
@@ -232,11 +244,13 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):
             self.ended.set()
 
     def SystemSharedMemoryRegister(self, request, context):
+        self.offered += 1
         if not self.shares:
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, "shared memory is disabled")
+            restricted = "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"
+            context.abort(grpc.StatusCode.UNAVAILABLE, restricted)
         with (Path("/dev/shm") / request.key.lstrip("/")).open("r+b") as file:
             self.regions[request.name] = mmap.mmap(file.fileno(), request.byte_size)
-        self.registered += 1
+        self.registered.append(self.regions[request.name][:])
         return service_pb2.SystemSharedMemoryRegisterResponse()
 
     def SystemSharedMemoryUnregister(self, request, context):

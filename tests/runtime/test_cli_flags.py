@@ -115,7 +115,7 @@ TESTED_BELOW = {
 }
 # In test_remote_crew.py.
 OF_A_SERVER = {"--url", "--retries", "--deadline", "--header"}
-OF_A_SERVER |= {"--tls-ca", "--tls-cert", "--tls-key"}
+OF_A_SERVER |= {"--tls-ca", "--tls-cert", "--tls-key", "--plaintext"}
 
 
 @pytest.mark.parametrize("flag", SETTINGS)

@@ -28,7 +28,7 @@ FILES = {
     "check": ("test_check.py", "test_remote_crew.py"),
     "bundle show": (),
     "edit": ("test_edit_command.py",),
-    "serve": ("test_launch.py", "test_serve.py", "test_serve_real.py"),
+    "serve": ("test_serve.py", "test_serve_flags.py"),
     "bench": tuple(str(p.relative_to(_TESTS)) for p in _TESTS.glob("benchmark/test_*.py")),
     "evaluate": (
         "test_command_flags.py",

@@ -12,7 +12,8 @@ from vera.batch.cases import collect_cases
 from vera.batch.casework import CaseFailure, CaseTask, write_failure
 from vera.batch.job import run_job
 from vera.batch.workers import OwnProcess
-from vera.errors import BundleError, EngineError, OutputError, UsageError
+from vera.client.failures import LostError
+from vera.errors import BundleError, EngineError, OutputError, ServerError, UsageError
 from vera.report import BundleReport
 from vera.request.keep import Keep
 from vera.settings import Settings
@@ -93,6 +94,17 @@ def test_failures_after_a_good_case_do_not_end_the_job(tmp_path):
     folder = write_many(tmp_path / "cases", "a", *(f"breaking{n}" for n in range(5)))
     summary, _ = run(folder, tmp_path / "out")
     assert (summary.anonymized, summary.failed) == (1, 5)
+
+
+def test_lost_server_ends_the_job_after_good_cases_and_the_next_run_does_the_rest(tmp_path):
+    folder, out = write_many(tmp_path / "cases", *"abcd"), tmp_path / "out"
+    lost = LostError("The server at grpc://host:8001 cannot be reached or was lost (refused).")
+    with pytest.raises(ServerError, match="cannot be reached"):
+        run(folder, out, FakeAnonymizer(before=fail_at(2, lost)))
+    assert len(list(out.glob("**/*.png"))) == 1
+    summary, anonymizer = run(folder, out)
+    assert len(anonymizer.calls) == 3
+    assert summary.anonymized == 4
 
 
 def test_fewer_cases_that_all_fail_are_an_error_and_not_refusals(tmp_path):

@@ -1,5 +1,6 @@
 """Keep requests: names, polygons, masks and margins are understood, or refused in a sentence."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,40 @@ def test_polygon_that_is_none_is_refused(text: str, told: str) -> None:
         Keep.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("polygon:" + "1" * 8000, "'1111.*' in polygon 1 is no point"),
+        ("polygon:1,2 3,4 5," + "6" * 33, "in polygon 1 is no point"),
+        ("polygon:1,2 3,4 5,6" + " ,6" * 8000, "in polygon 1 is no point"),
+        (";".join([TRIANGLE] + [TRIANGLE.removeprefix("polygon:")] * 100), "101 polygons"),
+        ("polygon:" + "1,2 " * 16_000, "takes 64008 characters, more than 64000"),
+        ("mouth," * 11_000, "takes 66000 characters"),
+    ],
+)
+def test_text_that_is_too_long_is_refused_in_a_short_sentence(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as refused:
+        Keep.parse(text)
+    assert len(str(refused.value)) < 200
+
+
+def test_number_may_have_as_many_digits_as_python_writes() -> None:
+    points = np.array([[10 / 3, 5 / 7], [-300.1, 1e-7], [2e4 / 3, 99999.0]])
+    text = "polygon:" + " ".join(f"{x:.17f},{y:.17f}" for x, y in points)
+    assert np.allclose(Keep.parse(text).polygons[0], points)
+
+
+def test_many_polygons_need_no_more_memory_than_a_few() -> None:
+    corner = TRIANGLE.removeprefix("polygon:")
+    keep = Keep.parse(";".join([TRIANGLE] + [corner] * 99))
+    tracemalloc.start()
+    mask = keep.polygon_mask((1000, 1000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(mask, Keep.parse(TRIANGLE).polygon_mask((1000, 1000)))
+    assert peak < 5 * mask.nbytes
+
+
 def test_array_that_is_no_polygon_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"must be points \[p, 2\], got \[4, 3\]"):
         Keep.enclosed(np.zeros((4, 3)))
@@ -145,6 +180,15 @@ def test_margin_is_understood(text: str, size: float, unit: str) -> None:
 def test_margin_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no margin; give pixels of the photograph or"):
         Margin.parse(text)
+
+
+def test_margin_that_is_too_long_is_refused_in_a_short_sentence() -> None:
+    with pytest.raises(UsageError, match=r"^'1{37}\.\.\.' is no margin") as refused:
+        Margin.parse("1" * 8000)
+    assert len(str(refused.value)) < 150
+    with pytest.raises(UsageError, match="is no margin"):
+        Margin.parse("1" * 31 + "px")
+    assert Margin.parse("1." + "0" * 28 + "px") == Margin(1, "px")
 
 
 @pytest.mark.parametrize(("text", "limit"), [("201px", "200px"), ("30.5mm", "30mm")])

@@ -30,7 +30,8 @@ FREE = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
 
 def flags_of(options: ServeOptions, *more: str, **place) -> dict[str, str]:
-    where = Place(Path("/models"), **{"host": options.host, "tls": (), "shm_prefix": "p_", **place})
+    hosts = {"host": options.host, "http_host": options.host, "metrics_host": options.metrics_host}
+    where = Place(Path("/models"), **{**hosts, "tls": (), "shm_prefix": "p_", **place})
     built = build_flags(options, PORTS, where, frozenset((*NEEDED, *more)))
     pairs = [flag.removeprefix("--").partition("=") for flag in built]
     return {name: value for name, _, value in pairs if name != "backend-config"}
@@ -39,7 +40,8 @@ def flags_of(options: ServeOptions, *more: str, **place) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"host": "localhost"}, "must be an address"),
+        ({"host": "localhost"}, "--host must be an address"),
+        ({"metrics_host": "localhost"}, "--metrics-host must be an address"),
         ({"http_port": 8001}, "three ports must differ"),
         ({"grpc_port": 70000}, "three ports must differ"),
         ({"tls_cert": Path("c")}, "pass both"),
@@ -85,9 +87,16 @@ def test_flags_are_the_safe_ones():
 
 
 def test_an_address_of_ipv6_is_written_as_each_listener_reads_it():
-    flags = flags_of(ServeOptions(host="::1"))
+    flags = flags_of(ServeOptions(host="::1", metrics_host="::1"))
     assert flags["grpc-address"] == "[::1]"
     assert flags["http-address"] == flags["metrics-address"] == "ipv6:::1"
+
+
+def test_metrics_stay_on_this_machine_until_told_otherwise():
+    assert flags_of(ServeOptions(host="192.0.2.1"))["metrics-address"] == "127.0.0.1"
+    flags = flags_of(ServeOptions(metrics_host="192.0.2.1"))
+    assert flags["metrics-address"] == "192.0.2.1"
+    assert flags["http-address"] == flags["grpc-address"] == "127.0.0.1"
 
 
 def test_interfaces_that_change_a_server_need_a_key_that_nobody_has():
@@ -164,9 +173,9 @@ def python_with(folder: Path, found: Interpreter) -> Path:
     return script
 
 
-def bundled(tmp_path: Path, host: str = "127.0.0.1", **found):
+def bundled(tmp_path: Path, hosts: dict[str, str] | None = None, **found):
     python = python_with(tmp_path, environment(tmp_path, **found))
-    return find_program(ServeOptions(host=host, server="bundled", python=python))
+    return find_program(ServeOptions(server="bundled", python=python, **(hosts or {})))
 
 
 def test_the_bundled_server_is_found_in_an_environment(tmp_path):
@@ -177,7 +186,9 @@ def test_the_bundled_server_is_found_in_an_environment(tmp_path):
 
 def test_the_bundled_server_stays_on_this_machine(tmp_path):
     with pytest.raises(ServerError, match="only, got --host 0"):
-        bundled(tmp_path, host="0.0.0.0")
+        bundled(tmp_path, {"host": "0.0.0.0"})
+    with pytest.raises(ServerError, match="only, got --metrics-host 0"):
+        bundled(tmp_path, {"metrics_host": "0.0.0.0"})
 
 
 def test_the_bundled_server_under_another_name_is_known(tmp_path):
@@ -262,6 +273,7 @@ def test_a_container_is_read_only_private_and_published_where_it_was_asked(tmp_p
         *("no-new-privileges", f"source={tmp_path}/models,target=/models,readonly"),
         *("-p 127.0.0.1:8000:8000", "-p 127.0.0.1:8001:8001", "-p 127.0.0.1:8002:8002"),
         *("vera:1 tritonserver --model-repository=/models", "--http-address=0.0.0.0"),
+        *("--metrics-address=0.0.0.0", "--ulimit core=1:1"),
     ):
         assert part in line
     name = made.command[made.command.index("--name") + 1]
@@ -274,6 +286,7 @@ def test_with_tls_http_is_published_on_this_machine_only(tmp_path, monkeypatch):
     line = " ".join(in_container(tmp_path, monkeypatch, host="0.0.0.0", **files).command)
     assert "-p 127.0.0.1:8000:8000" in line
     assert "-p 0.0.0.0:8001:8001" in line
+    assert "-p 127.0.0.1:8002:8002" in line
     assert "--grpc-server-cert=/tls/0 --grpc-server-key=/tls/1" in line
 
 

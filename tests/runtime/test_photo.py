@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageFile
+from PIL import GifImagePlugin, Image, ImageCms, ImageFile, TiffImagePlugin
 
 from vera.errors import PhotoError
-from vera.files.photo import read_photo
+from vera.files.photo import pixel_count, read_photo
 
 
 def _picture(height: int = 48, width: int = 64) -> np.ndarray:
@@ -299,6 +299,37 @@ def test_animated_file_is_refused(tmp_path: Path, suffix: str) -> None:
     frames = [Image.fromarray(np.full((9, 9, 3), level, np.uint8)) for level in (0, 128, 255)]
     frames[0].save(tmp_path / f"p{suffix}", save_all=True, append_images=frames[1:])
     assert "animated" in _refused(tmp_path / f"p{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".tif"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_pages_are_not_counted_for_that_takes_all_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, count: int
+) -> None:
+    pages = [Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (0, 128, 255)[:count]]
+    path = tmp_path / f"p{suffix}"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+
+    def counted(_: object) -> int:
+        raise AssertionError("went through all pages")
+
+    for decoder in (GifImagePlugin.GifImageFile, TiffImagePlugin.TiffImageFile):
+        monkeypatch.setattr(decoder, "n_frames", property(counted))
+    if count == 1:
+        assert read_photo(path).image.shape == (9, 9, 3)
+    else:
+        assert "several pages" in _refused(path)
+
+
+def test_file_whose_header_takes_all_memory_is_beyond_every_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    assert pixel_count(b"no image") == 0
+    monkeypatch.setattr(Image, "open", opened)
+    assert pixel_count(b"no image") is None
 
 
 def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fake_tritonserver
@@ -25,10 +25,26 @@ PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
 
 @pytest.fixture
 def triton(tmp_path: Path) -> Path:
+    """A server that does what the file ``mode`` says: the environment does not reach it."""
     script = tmp_path / "tritonserver"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_tritonserver.__file__} "$@"\n')
+    script.write_text(
+        f'#!/bin/sh\n. "{tmp_path}/mode"\nexec {sys.executable} {fake_tritonserver.__file__} "$@"\n'
+    )
     script.chmod(0o755)
+    (tmp_path / "mode").touch()
     return script
+
+
+@pytest.fixture
+def behave(triton: Path) -> Callable[..., None]:
+    """Says what the server does: FAKE_TRITON, and FAKE_TRITON_HELP."""
+
+    def behave(mode: str = "", lacks: str = "") -> None:
+        (triton.parent / "mode").write_text(
+            f"export FAKE_TRITON='{mode}' FAKE_TRITON_HELP='{lacks}'\n"
+        )
+
+    return behave
 
 
 @pytest.fixture
@@ -46,7 +62,7 @@ def options(triton: Path) -> ServeOptions:
 class Serving:
     """``vera serve`` in a process of its own."""
 
-    def __init__(self, repository: Path, triton: Path, folder: Path, mode: str) -> None:
+    def __init__(self, repository: Path, triton: Path, folder: Path) -> None:
         self.ready = folder / "ready.json"
         self.process = subprocess.Popen(
             [
@@ -54,7 +70,7 @@ class Serving:
                 *("--server", str(triton), "--ready-file", str(self.ready)),
                 *("--drain-seconds", "60"),
             ],
-            env={**os.environ, "FAKE_TRITON": mode, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,11 +92,12 @@ class Serving:
 
 
 @pytest.fixture
-def serving(repository: Path, triton: Path, tmp_path: Path) -> Iterator:
+def serving(repository: Path, triton: Path, behave, tmp_path: Path) -> Iterator:
     started = []
 
     def serve(mode: str = "") -> Serving:
-        started.append(Serving(repository, triton, tmp_path, mode))
+        behave(mode)
+        started.append(Serving(repository, triton, tmp_path))
         return started[-1]
 
     yield serve
@@ -92,10 +109,11 @@ def serving(repository: Path, triton: Path, tmp_path: Path) -> Iterator:
         one.process.communicate(timeout=30)
 
 
-def test_it_says_where_it_is_and_drains_when_told_to_end(serving):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_it_says_where_it_is_and_drains_when_told_to_end(serving, number):
     running = serving()
     ready = running.until_ready()
-    code, out, err = running.end(signal.SIGTERM)
+    code, out, err = running.end(number)
     assert code == 0, err
     assert ready["version"] == "2.99.0"
     assert ready["grpc"].startswith("grpc://127.0.0.1:")
@@ -116,18 +134,16 @@ def test_a_second_ctrl_c_ends_it_at_once(serving):
 
 def test_a_server_that_dies_is_told(serving):
     running = serving("dies")
-    running.until_ready()
-    code, _, err = running.end()
+    code, out, err = running.end()
     assert code == 1
+    assert "ready: grpc://" in out
     assert "The server ended by itself with code 139" in err
     assert "Signal (11) received" in err
     assert not running.ready.exists()
 
 
-def test_a_server_that_does_not_start_is_told_with_its_reason(
-    repository, triton, monkeypatch, capsys
-):
-    monkeypatch.setenv("FAKE_TRITON", "fails")
+def test_a_server_that_does_not_start_is_told_with_its_reason(repository, triton, behave, capsys):
+    behave("fails")
     assert main(["serve", str(repository), *PORTS, "--server", str(triton), "--quiet"]) == 1
     assert capsys.readouterr().err == (
         "vera: The server ended with code 1 before it was ready, and said: failed to load "
@@ -140,35 +156,33 @@ def test_no_repository_is_told_before_anything_is_started(tmp_path, capsys):
     assert "There is no model repository here" in capsys.readouterr().err
 
 
-def test_a_server_that_never_gets_ready_is_given_up(repository, options, monkeypatch):
+def test_a_server_that_never_gets_ready_is_given_up(repository, options, behave):
     from dataclasses import replace
 
-    monkeypatch.setenv("FAKE_TRITON", "never-ready")
-    with pytest.raises(ServerError, match=r"was not ready after 0.5 s, and said last: started"):
+    behave("never-ready")
+    with pytest.raises(ServerError, match=r"was not ready after 0\.5 s, and said last"):
         start(repository, replace(options, start_seconds=0.5))
 
 
-def test_starting_can_be_given_up(repository, options, monkeypatch):
-    monkeypatch.setenv("FAKE_TRITON", "never-ready")
+def test_starting_can_be_given_up(repository, options, behave):
+    behave("never-ready")
     stopping = threading.Event()
     stopping.set()
     with pytest.raises(CancelledError, match="was interrupted"):
         start(repository, options, stopping=stopping)
 
 
-def test_cases_that_outlast_the_drain_are_lost_and_told(repository, options, monkeypatch):
-    monkeypatch.setenv("FAKE_TRITON", "works")
+def test_cases_that_outlast_the_drain_are_lost_and_told(repository, options, behave):
+    behave("works")
     server = start(repository, options)
     assert not server.stop(kill_after_s=0.5)
     assert server.wait(0) == -signal.SIGKILL
 
 
-def test_a_client_that_holds_its_stream_open_does_not_hold_up_the_end(
-    repository, options, monkeypatch
-):
+def test_a_client_that_holds_its_stream_open_does_not_hold_up_the_end(repository, options, behave):
     from dataclasses import replace
 
-    monkeypatch.setenv("FAKE_TRITON", "holds")
+    behave("holds")
     server = start(repository, replace(options, drain_seconds=15))
     assert server.stop(settle_s=0.2, kill_after_s=0.5)
 
@@ -194,8 +208,8 @@ def test_memory_that_a_server_left_is_removed(repository, options):
     assert not left.exists()
 
 
-def test_a_server_that_is_too_old_is_not_started(repository, options, monkeypatch):
-    monkeypatch.setenv("FAKE_TRITON_HELP", "http-restricted-api")
+def test_a_server_that_is_too_old_is_not_started(repository, options, behave):
+    behave(lacks="http-restricted-api")
     with pytest.raises(ServerError, match="too old: it has no --http-restricted-api"):
         start(repository, options)
 
@@ -211,16 +225,24 @@ def test_every_option_is_in_the_document_and_the_document_names_no_other(capsys)
     assert told - offered == set()
 
 
-def test_an_open_address_without_tls_is_warned_about(repository, triton, serving, tmp_path):
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "vera", "serve", str(repository), *PORTS, "--host", "0.0.0.0"),
-            *("--server", str(triton), "--ready-file", str(tmp_path / "open.json")),
-        ],
-        env={**os.environ, "FAKE_TRITON": "dies", "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _, err = process.communicate(timeout=30)
-    assert "photographs travel unencrypted" in err
+@pytest.mark.parametrize(
+    ("files", "warning"),
+    [
+        ((), "photographs travel unencrypted and anybody"),
+        (("cert", "key"), "anybody who reaches this address may send photographs"),
+        (("cert", "key", "ca"), None),
+    ],
+)
+def test_what_an_open_address_lets_everybody_do_is_told(
+    repository, triton, behave, tmp_path, capsys, files, warning
+):
+    behave("dies")
+    tls = [part for name in files for part in (f"--tls-{name}", str(tmp_path / name))]
+    given = [*PORTS, "--host", "0.0.0.0", "--server", str(triton), *tls]
+    assert main(["serve", str(repository), *given]) == 1
+    told = capsys.readouterr()
+    assert "(metrics http://127.0.0.1:" in told.out
+    if warning is None:
+        assert "anybody" not in told.err
+    else:
+        assert f"vera serve: {warning}" in told.err

@@ -5,6 +5,7 @@ import pytest
 
 from vera.anonymizer import Anonymizer
 from vera.case.draw import SAME_PERSON, VARIANTS_APART, Wish
+from vera.case.local import LocalCases
 from vera.errors import RefusedError, UsageError
 
 
@@ -70,10 +71,8 @@ def test_senseless_numbers_of_variants_are_refused(run, fakes, wanted):
 
 
 @pytest.fixture
-def anonymizer(bundle_folder, fake_engines):
-    anonymizer = Anonymizer(bundle_folder)
-    anonymizer._engines = fake_engines
-    return anonymizer
+def anonymizer(fake_bundle, fake_engines):
+    return Anonymizer.over(LocalCases(fake_bundle, engines=fake_engines))
 
 
 def test_person_of_another_case_does_not_come_out_again(anonymizer, fakes):

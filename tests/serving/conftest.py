@@ -2,9 +2,10 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fake_service
 import local_case
 import numpy as np
 import plain_client
@@ -17,6 +18,7 @@ from vera.wire.server import Limits
 
 LIMITS = Limits(bytes=2_000_000, pixels=1_000_000, photos=2, variants=2, steps=400, seconds=60)
 SLOTS, QUEUE = 2, 1
+ROOMY_QUEUE = 40
 MODELS = ("anonymize", "detector", "embedder", "generator_forward", "generator_backward")
 
 
@@ -31,17 +33,23 @@ def needs_server() -> None:
 
 
 @pytest.fixture(scope="session")
-def repository(needs_server: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of the package's bundle with small limits."""
+def rendered(needs_server: None, tmp_path_factory: pytest.TempPathFactory):
+    """Renders a repository of the package's bundle with small limits and these options."""
     from vera_export.repository.options import RepositoryOptions
     from vera_export.repository.render import render
 
-    folder = tmp_path_factory.mktemp("repository") / "models"
-    options = RepositoryOptions(
-        slots=SLOTS, queue=QUEUE, threads=1, limits=LIMITS, progress_every=1
-    )
-    render(folder, None, options)
-    return folder
+    def rendered(**options: int) -> Path:
+        folder = tmp_path_factory.mktemp("repository") / "models"
+        render(folder, None, RepositoryOptions(limits=LIMITS, progress_every=1, **options))
+        return folder
+
+    return rendered
+
+
+@pytest.fixture(scope="session")
+def repository(rendered: Callable[..., Path]) -> Path:
+    """What most tests need of a server."""
+    return rendered(slots=SLOTS, queue=QUEUE, threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +59,31 @@ def server(
     """The server of all tests that leave it as it was."""
     with real_triton.RealTriton(repository, MODELS, tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def started(
+    needs_server: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., real_triton.RealTriton]]:
+    """Starts servers for faults; killed at the end, for to stop one in order takes seconds."""
+    running = []
+
+    def started(repository: Path, **how) -> real_triton.RealTriton:
+        work = tmp_path_factory.mktemp("server")
+        running.append(real_triton.RealTriton(repository, ("anonymize",), work, **how))
+        return running[-1]
+
+    yield started
+    for server in running:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def roomy(
+    rendered: Callable[..., Path], started: Callable[..., real_triton.RealTriton]
+) -> real_triton.RealTriton:
+    """A server with a long queue, to which things are done that it has to survive."""
+    return started(rendered(slots=SLOTS, queue=ROOMY_QUEUE, threads=2))
 
 
 @pytest.fixture
@@ -115,3 +148,17 @@ def in_process(needs_server, photo_file, portrait, mask_file, tmp_path_factory):
     pair = {"photos": [photo_file, photo_file], "keep": ["mouth", mask_file]}
     cases = [single, {**pair, "seed": 11, "steps": 1, "variants": 2}]
     return local_case.run(real_triton.python(), cases, tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture
+def serve():
+    """Makes services without Triton and closes them, see ``fake_service.service_over``."""
+    made = []
+
+    def serve(work, **options):
+        made.append(fake_service.service_over(work, **options))
+        return made[-1]
+
+    yield serve
+    for service in made:
+        service.close()

@@ -119,7 +119,7 @@ def engines():
 
 def test_deep_check_compares_with_the_start(engines):
     changing = Changing(engines)
-    health = Health(load_bundle(), changing)
+    health = Health(load_bundle(), changing, fresh_s=0)
     assert all(row.ok for row in health.rows())
     # An encoder that has gone bad starts the inversion elsewhere.
     changing.changed = lambda name, outputs: (
@@ -137,9 +137,21 @@ def test_deep_check_tells_a_broken_engine(engines):
     health = Health(load_bundle(), changing)
 
     def broken(name, outputs):
-        raise EngineError("The engine broke; run vera check.")
+        raise EngineError(f"{load_bundle().folder}/engine.onnx broke; run vera check.")
 
     changing.changed = broken
     rows = {row.name: row for row in health.rows()}
     assert not rows["engines"].ok
-    assert rows["inversion"].value == "The engine broke; run vera check."
+    assert rows["inversion"].value == "the bundle's folder/engine.onnx broke; run vera check."
+
+
+def test_deep_check_of_a_moment_ago_is_told_again(engines):
+    runs = []
+    changing = Changing(engines)
+    health = Health(load_bundle(), changing)
+    changing.changed = lambda name, outputs: runs.append(name) or outputs
+    first = health.rows()
+    done = len(runs)
+    assert done > 0
+    assert health.rows() == first
+    assert len(runs) == done

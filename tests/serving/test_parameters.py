@@ -34,6 +34,7 @@ def test_parameters_are_read():
     assert got.bundle == Path("/models/anonymize/1/bundle")
     assert (got.slots, got.threads, got.device) == (3, 2, "cuda")
     assert got.limits == Limits(seconds=1.5)
+    assert read(max_case_bytes="7").limits == Limits(case_bytes=7)
 
 
 def test_absolute_bundle_stays_where_it_is():
@@ -90,6 +91,32 @@ def test_request_at_its_limits_is_taken():
     check_request(request, Limits(bytes=1000, pixels=100, photos=3, steps=50), _BUNDLE)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"photos": (WirePhoto(bytes(301)),) * 2}, "have 602 bytes, more than the 600"),
+        ({"photos": (WirePhoto(bytes(301), mask=bytes(300)),)}, "have 601 bytes"),
+        ({"photos": (WirePhoto(bytes(300), shape=(10, 10, 3)),) * 2}, "200 pixels and 1 variants"),
+        (
+            {
+                "photos": (WirePhoto(bytes(300), shape=(10, 10, 3)),),
+                "settings": Settings(variants=2),
+            },
+            "100 pixels and 2 variants",
+        ),
+    ],
+)
+def test_case_that_is_too_large_as_a_whole_is_refused(changes, said):
+    with pytest.raises(UsageError, match=said):
+        check_request(WireRequest(**changes), Limits(case_bytes=600, case_pixels=199), _BUNDLE)
+
+
+def test_mask_that_is_the_photograph_counts_its_pixels_once():
+    both = png(10, 10)
+    request = WireRequest(photos=(WirePhoto(both, mask=both),))
+    check_request(request, Limits(pixels=100, case_pixels=100), _BUNDLE)
+
+
 def test_tuned_default_of_steps_counts_against_the_limit():
     with pytest.raises(UsageError, match="40 steps"):
         check_request(WireRequest(), Limits(steps=39), _BUNDLE)
@@ -101,8 +128,16 @@ def test_tuned_default_of_steps_counts_against_the_limit():
         ({"PHOTOS": [b""] * 4}, "PHOTOS holds 4"),
         ({"MASKS": [b"x" * 140]}, "MASKS has 140 bytes"),
         ({"PEOPLE": np.zeros((26, 1), np.float32)}, "PEOPLE has 104 bytes"),
+        ({"PHOTOS": [bytes(100)] * 2, "MASKS": [bytes(100)] * 2}, "have 400 bytes"),
     ],
 )
 def test_what_is_too_large_to_be_parsed_is_refused(tensors, said):
     with pytest.raises(UsageError, match=said):
-        check_sizes(tensors, Limits(bytes=100, photos=3))
+        check_sizes(tensors, Limits(bytes=100, photos=3, case_bytes=100))
+
+
+@pytest.mark.parametrize(
+    ("given", "slots"), [({"threads": "3"}, 3), ({"device": "cuda"}, 8), ({"slots": "5"}, 5)]
+)
+def test_slots_that_nobody_chose_follow_cores_or_gpu(given, slots):
+    assert read(**given).slots == slots

@@ -1,91 +1,18 @@
 """The served model with a stand-in for Triton and for the cases: every request gets one end."""
 
-import json
 import threading
-from types import SimpleNamespace
 
 import fake_backend
 import numpy as np
-import pytest
+from fake_service import answered, ask, one
 
 from vera.case.request import Result
 from vera.errors import EngineError, UsageError
 from vera.report import BundleReport, FaceReport, InversionReport, PhotoReport
-from vera.scheduling.scheduler import Scheduler
-from vera.serving.metrics import Metrics
-from vera.serving.parameters import Parameters
-from vera.serving.responder import Responder, received
-from vera.serving.service import Service
-from vera.wire import request as requests
-from vera.wire.request import WirePhoto, WireRequest
-from vera.wire.server import Limits
+from vera.serving.responder import Responder
+from vera.wire.request import WireRequest
 
 _REPORT = PhotoReport("anonymized", "single", 7, BundleReport("fake", "0", {}))
-
-
-class Cases:
-    """Does cases with ``work(request, progress)`` on a real scheduler."""
-
-    def __init__(self, work, slots: int = 1, queue: int = 1) -> None:
-        self.scheduler, self._work = Scheduler(slots, queue), work
-        self.bundle = SimpleNamespace(
-            name="fake",
-            version="0",
-            digest="d" * 64,
-            hashes={},
-            engines=("encoder",),
-            layout=SimpleNamespace(embedding=4),
-        )
-
-    def submit(self, request, progress, deadline):
-        def work(control):
-            def told(stage, fraction):
-                control.check()
-                progress(stage, fraction)
-
-            return self._work(request, told)
-
-        return self.scheduler.submit(work, deadline=deadline)
-
-    def close(self) -> None:
-        self.scheduler.close()
-
-
-@pytest.fixture
-def serve():
-    """Makes services over ``work`` and closes them."""
-    made = []
-
-    def serve(work, *, every=1, slots=1, queue=1, check=lambda: (), **limits):
-        utils = fake_backend.backend()
-        parameters = Parameters(
-            slots=slots, queue=queue, progress_every=every, limits=Limits(**limits)
-        )
-        service = Service(Cases(work, slots, queue), parameters, Metrics(utils.MetricFamily), check)
-        made.append(service)
-        service.utils = utils
-        return service
-
-    yield serve
-    for service in made:
-        service.close()
-
-
-def ask(service, request=None, tensors=None):
-    """Sends a request; its sender."""
-    asked = fake_backend.Request(requests.to_tensors(request) if tensors is None else tensors)
-    service.accept(lambda: received(asked), Responder(service.utils, asked))
-    return asked.sender
-
-
-def answered(sender):
-    """The events of a stream that has ended."""
-    assert sender.finished.wait(10)
-    return [json.loads(r.outputs["EVENT"][0]) for r in sender.sent if r.error is None]
-
-
-def one(**changes):
-    return WireRequest(photos=(WirePhoto(b"photo"),), seed=1, **changes)
 
 
 def counts(service):
@@ -270,3 +197,54 @@ def test_metrics_count_what_a_case_did(serve):
     assert (stages["find"], stages["invert"], stages["draw"]) == ([0.1], [1.0], [])
     assert made["vera_gate_cosine"].metrics[0].seen == [0.25]
     assert made["vera_queue_length"].metrics[0].value == 0
+
+
+def test_queue_is_full_when_its_bytes_are(serve):
+    release = threading.Event()
+    service = serve(lambda request, progress: release.wait(10) and [], queue=9, queue_bytes=10)
+    taken = [ask(service, one()) for _ in range(2)]
+    refused = ask(service, one())
+    assert refused.error.startswith("BusyError: The photographs that wait and work leave")
+    release.set()
+    assert all(answered(sender)[-1]["event"] == "done" for sender in taken)
+
+
+def test_case_that_is_alone_is_taken_whatever_the_queue_may_hold(serve):
+    service = serve(lambda request, progress: [], queue_bytes=1)
+    assert answered(ask(service, one()))[-1]["event"] == "done"
+
+
+def test_decoders_get_the_server_s_limit_of_pixels(serve):
+    largest = []
+    service = serve(lambda request, progress: largest.append(request.largest) or [], pixels=123)
+    answered(ask(service, one()))
+    assert largest == [123]
+
+
+def test_server_that_closes_while_a_request_is_checked_does_not_take_it(serve):
+    service = serve(lambda request, progress: [])
+    bundle = service.cases.bundle
+
+    class Bundle:
+        """Closes the server when it is compared with the one that was asked for."""
+
+        layout, engines = bundle.layout, bundle.engines
+
+        @property
+        def digest(self):
+            service.close()
+            return bundle.digest
+
+    service.cases.bundle = Bundle()
+    sender = ask(service, one(bundle=bundle.digest))
+    assert sender.error.startswith("BusyError: The server is shutting down")
+
+
+def test_photographs_are_counted_before_they_are_copied(serve):
+    class Uncopied:
+        def __bytes__(self):
+            raise AssertionError("copied")
+
+    service = serve(None, photos=2)
+    sender = ask(service, tensors={"PHOTOS": [Uncopied() for _ in range(3)]})
+    assert sender.error.startswith("UsageError: PHOTOS holds 3")

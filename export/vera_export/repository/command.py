@@ -7,7 +7,7 @@ from typing import Any
 
 from vera.errors import UsageError
 from vera.wire.server import Limits
-from vera_export.repository.options import BACKENDS, DEVICES, RepositoryOptions
+from vera_export.repository.options import BACKENDS, DEVICES, ENGINES, RepositoryOptions
 
 _LIMITS = {
     "bytes": "bytes of one photograph or mask as it is sent",
@@ -16,6 +16,9 @@ _LIMITS = {
     "variants": "variants of one case",
     "steps": "steps of an inversion",
     "seconds": "seconds from a request's arrival to its end",
+    "case_bytes": "bytes of the photographs and masks of one case",
+    "case_pixels": "pixels of the photographs of one case, times its variants",
+    "queue_bytes": "bytes of the photographs and masks of all cases in hand",
 }
 
 
@@ -33,13 +36,20 @@ def add_repository(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     )
     parser.add_argument("--bundle", type=Path, help="folder of a bundle (default: the package's)")
     parser.add_argument("--device", choices=DEVICES, help="(default: cpu; gpu for tensorrt)")
+    parser.add_argument(
+        "--engines",
+        choices=ENGINES,
+        default=given.engines,
+        help="whether single engines are models beside anonymize (default: %(default)s)",
+    )
     number = {"type": int, "metavar": "N"}
-    _add(parser, "--slots", "cases in work at once", given.slots, **number)
+    _add(parser, "--slots", "cases in work at once (default: cores; 8 on a GPU)", None, **number)
     _add(parser, "--queue", "cases, and requests of an engine, that wait", given.queue, **number)
-    _add(parser, "--threads", "of each engine (default: its runtime's choice)", None, **number)
+    _add(parser, "--threads", "cores that a server may use (default: all)", None, **number)
     for name, text in _LIMITS.items():
         kind = float if name == "seconds" else int
-        _add(parser, f"--max-{name}", text, getattr(limits, name), type=kind, metavar="N")
+        flag = f"--max-{name.replace('_', '-')}"
+        _add(parser, flag, text, getattr(limits, name), type=kind, metavar="N")
     _add(parser, "--progress-every", "send each Nth progress", given.progress_every, **number)
     parser.set_defaults(run=_run)
 
@@ -61,6 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
     options = RepositoryOptions(
         backend=arguments.backend,
         device=device,
+        engines=arguments.engines,
         slots=arguments.slots,
         queue=arguments.queue,
         threads=arguments.threads,

@@ -35,7 +35,7 @@ def anonymize_config(options: RepositoryOptions) -> Config:
     limits = {f"max_{name}": getattr(options.limits, name) for name in Limits.__dataclass_fields__}
     parameters = {
         "bundle": BUNDLE,
-        "slots": options.slots,
+        "slots": "" if options.slots is None else options.slots,
         "queue": options.queue,
         **_running(options),
         **limits,

@@ -87,7 +87,7 @@ def texts(engines: list[ServedEngine], options: RepositoryOptions) -> dict[str, 
 
 
 def _write(folder: Path, bundle: Bundle, options: RepositoryOptions) -> RepositoryMark:
-    engines = served_engines(bundle)
+    engines = served_engines(bundle) if options.engines == "all" else []
     for name, text in texts(engines, options).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_text(folder / name, text)
@@ -96,7 +96,7 @@ def _write(folder: Path, bundle: Bundle, options: RepositoryOptions) -> Reposito
         for engine in engines:
             _link(held, engine.name, folder / engine.name / "1")
     plans: tuple[str, ...] = ()
-    if options.backend == "tensorrt":
+    if options.backend == "tensorrt" and engines:
         plans = tuple(f"{engine.name}/{_PLAN}" for engine in engines)
         for plan in plans:
             (folder / plan).parent.mkdir(parents=True)

@@ -28,6 +28,9 @@ ImageWriter = Callable[[Path, npt.NDArray[np.uint8]], None]
 # The anonymizer compares people as they are, a job compares them rounded to float16.
 _ROUNDING = 1e-3
 
+# Errors that a job tells apart; all others are an engine's to it.
+_KEPT = (errors.UsageError, errors.OutputError, errors.BundleError, errors.ServerError)
+
 FAILED = "failed"  # the reason of a case that VerA could not do; the next run tries it again
 
 
@@ -128,7 +131,7 @@ class CaseFailure:
 
     Attributes:
         message: A sentence.
-        kind: Name of the exception's class.
+        kind: Name of the exception's class in :mod:`vera.errors`, or of another's own.
         trace: Its traceback, which may name files.
     """
 
@@ -142,7 +145,9 @@ class CaseFailure:
 
         A message that is not ours may name anything and is left out.
         """
-        kind = type(error).__name__
+        kinds = type(error).__mro__
+        public = (kind.__name__ for kind in kinds if kind.__module__ == errors.__name__)
+        kind = next(public, type(error).__name__)
         if isinstance(error, VeraError):
             message = _nameless(str(error), task)
         elif isinstance(error, MemoryError):
@@ -157,8 +162,7 @@ class CaseFailure:
     def error(self) -> VeraError:
         """The failure as an exception of :mod:`vera.errors`, caused by the traceback as text."""
         kind = getattr(errors, self.kind, EngineError)
-        ours = kind in (errors.UsageError, errors.OutputError, errors.BundleError)
-        error: VeraError = kind(self.message) if ours else EngineError(self.message)
+        error: VeraError = kind(self.message) if kind in _KEPT else EngineError(self.message)
         error.__cause__ = _Trace(self.trace)
         return error
 

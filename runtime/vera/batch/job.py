@@ -21,7 +21,7 @@ from vera.batch.persons import Persons, from_text, to_text
 from vera.batch.plan import JobConfig, Plan, plans
 from vera.batch.summary import CaseOutcome, JobSummary
 from vera.batch.workers import Crew, Ticket
-from vera.errors import BundleError, OutputError, UsageError
+from vera.errors import BundleError, OutputError, ServerError, UsageError
 from vera.files.write import prepare_folder, remove_leftovers
 from vera.key import CaseKey
 
@@ -239,8 +239,8 @@ class _Job:
             VeraError: The failure.
         """
         error = failure.error()
-        if isinstance(error, OutputError):
-            raise error
+        if isinstance(error, (OutputError, ServerError)):
+            raise error  # a full disk, a lost server: all further cases would fail, too
         if self._good_now:
             return
         self._failures += 1

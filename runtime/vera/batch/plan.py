@@ -40,6 +40,7 @@ class JobConfig:
             place.
         distinct: Largest cosine between the new people of two cases; None allows any.
         networks: The bundle, for the reports of cases that fail.
+        vera: Version of the VerA that does the cases; another one may do them differently.
 
     Raises:
         UsageError: There are both a seed and a secret, or a secret and the method ``margin``.
@@ -56,6 +57,7 @@ class JobConfig:
     secret: bytes | None = field(default=None, repr=False)
     distinct: float | None = None
     networks: BundleReport = field(default_factory=lambda: BundleReport("unknown", "unknown", {}))
+    vera: str = __version__
 
     def __post_init__(self) -> None:
         """Checks what the types cannot hold."""
@@ -125,7 +127,7 @@ def _options(case: ListedCase, config: JobConfig, nested: bool) -> str:
             [_kept(keep) for keep in case.keep],
             [config.bundle, config.judges, config.names, config.format, config.seed],
             [config.distinct, dict(config.settings.options())],
-            [nested, __version__],
+            [nested, config.vera],
         ]
     )
 

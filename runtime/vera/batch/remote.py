@@ -4,10 +4,11 @@ The photographs of a case are read, and its results written, by one thread; the 
 a queue of its own, and the client repeats what it may (:mod:`vera.client.retrying`).
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from vera.batch.casework import (
     AnonymizerLike,
@@ -15,9 +16,11 @@ from vera.batch.casework import (
     CaseTask,
     ImageWriter,
     Progress,
+    ResultLike,
     do_case,
 )
 from vera.batch.workers import Outcome, Ticket, _awaited
+from vera.errors import ServerError
 from vera.files.write import write_image
 
 _PIECE_S = 0.5  # longest wait before a Ctrl-C is noticed
@@ -31,6 +34,23 @@ class RemoteAnonymizer(AnonymizerLike, Protocol):
 
     def close(self, *, drain: bool = True) -> None:
         """Take no more cases; without ``drain``, cancel what runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OneVersion:
+    """An anonymizer whose results count only if the VerA that the job began with made them."""
+
+    inner: AnonymizerLike
+    version: str
+
+    def anonymize(self, *photos: Any, **options: Any) -> Sequence[ResultLike]:
+        results = self.inner.anonymize(*photos, **options)
+        if any(result.report.versions.get("vera") != self.version for result in results):
+            raise ServerError(
+                "The server's VerA changed while the job ran; run the same command again, which "
+                "does the cases of the earlier version again."
+            )
+        return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +74,7 @@ class RemoteCrew:
         count: int,
         anonymizer: RemoteAnonymizer,
         *,
+        version: str,
         progress: Progress | None = None,
         write: ImageWriter = write_image,
     ) -> None:
@@ -62,13 +83,14 @@ class RemoteCrew:
         Args:
             count: How many requests are sent at once.
             anonymizer: Sends them; is closed if the job is broken off.
+            version: Of the server's VerA, as the job's options have it.
             progress: Passed to it; with several at once nobody could tell them apart.
             write: Writes one image, whole or not at all.
         """
         # Outcomes are asked for in order: while the first is slow, others go on behind it.
         self.in_flight = 1 if count == 1 else _IN_FLIGHT * count
         self._anonymizer = anonymizer
-        self._work = _Work(anonymizer, progress, write)
+        self._work = _Work(_OneVersion(anonymizer, version), progress, write)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="vera-remote")
 
     def __enter__(self) -> Self:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from vera.benchmark.quantiles import Interval, mean
 from vera.benchmark.target import Query
+from vera.client.connection import Connection
 from vera.errors import EngineError
 
 _TIMEOUT_S = 300.0
@@ -66,15 +68,16 @@ def cold_start(
 
 
 def _run(module: str, query: Query, opening: Mapping[str, Any]) -> dict[str, float]:
+    connection = opening.get("connection")
     request = {
-        "photos": [str(path) for path in query.photos],
+        "photos": query.photos,
         "case": {"keep": query.keep, "seed": query.seed, **query.options},
-        "opening": {k: str(v) if k == "bundle" and v else v for k, v in opening.items()},
+        "opening": {**opening, "connection": None if connection is None else asdict(connection)},
     }
     begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", module],
-        input=json.dumps(request),
+        input=json.dumps(request, default=str),  # not as arguments, which other users may see
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,
@@ -93,8 +96,10 @@ def main(arguments: Sequence[str] = ()) -> int:
     from vera.benchmark.memory import memory
 
     request = json.load(sys.stdin)
+    opening = request["opening"]
+    opening["connection"] = _connection(opening.get("connection"))
     begin = time.perf_counter()
-    anonymizer = vera.Anonymizer(**request["opening"])
+    anonymizer = vera.Anonymizer(**opening)
     opened = time.perf_counter()
     anonymizer.anonymize(request["photos"], **request["case"])
     ended = time.perf_counter()
@@ -105,6 +110,14 @@ def main(arguments: Sequence[str] = ()) -> int:
     }
     sys.stdout.write(json.dumps(told) + "\n")
     return 0
+
+
+def _connection(told: Mapping[str, Any] | None) -> Connection | None:
+    """A connection that came as JSON."""
+    if told is None:
+        return None
+    files = {name: Path(told[name]) for name in told if name.endswith("_file") and told[name]}
+    return Connection(**{**told, **files, "headers": tuple(map(tuple, told["headers"]))})
 
 
 if __name__ == "__main__":

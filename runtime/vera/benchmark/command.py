@@ -57,7 +57,8 @@ def run_command(args: argparse.Namespace, openers: Openers, say: Callable[[str],
         say: Takes lines of progress.
 
     Returns:
-        What was found; it is written and printed.
+        What was found; it is written and printed. So is what was finished before an error or
+        Ctrl-C, which then goes on.
 
     Raises:
         UsageError: The request makes no sense.
@@ -71,18 +72,14 @@ def run_command(args: argparse.Namespace, openers: Openers, say: Callable[[str],
         photos = [path for one in queries for path in one.photos]
         # Before the loads: the load of the machine is to be that of others.
         surroundings = environment(photos, openers.bundle() if _local(args) else None)
-        found = _measure(args, openers, queries, say)
-        record = Record(
-            environment=surroundings,
-            request=_request(args),
-            targets=found.targets,
-            agreement=tuple(found.agreement),
-            runs=tuple(found.runs),
-            stages=found.stages,
-            cold_starts=tuple(found.cold),
-            memory=tuple(found.memory),
-        )
-    _write(record, args, say)
+        found = _Findings()
+        try:
+            _measure(args, openers, queries, say, found)
+            found.complete = True
+        finally:
+            record = found.record(surroundings, _request(args))
+            if found.complete or record.runs or record.stages or record.cold_starts:
+                _write(record, args, say)
     return record
 
 
@@ -96,6 +93,20 @@ class _Findings:
     cold: list[ColdStart] = field(default_factory=list)
     memory: list[MemoryMark] = field(default_factory=list)
     stages: StageTable | None = None
+    complete: bool = False
+
+    def record(self, surroundings: Mapping[str, Any], request: Mapping[str, Any]) -> Record:
+        return Record(
+            environment=surroundings,
+            request=request,
+            targets=self.targets,
+            agreement=tuple(self.agreement),
+            runs=tuple(self.runs),
+            stages=self.stages,
+            cold_starts=tuple(self.cold),
+            memory=tuple(self.memory),
+            complete=self.complete,
+        )
 
 
 def _measure(
@@ -103,15 +114,16 @@ def _measure(
     openers: Openers,
     queries: Sequence[Query],
     say: Callable[[str], None],
-) -> _Findings:
+    found: _Findings,
+) -> None:
     """All scenarios, those with targets first: what they leave behind is theirs alone."""
-    found = _Findings()
     loads = [name for name in args.scenario if name in LOADS]
     if loads:
         with Targets() as targets:
             open_targets(args, openers, targets)
             found.targets = targets.about
-            bench = Bench(targets.opened, queries_over(queries, args.seed), _plan(args), say)
+            query = queries_over(queries, args.seed)
+            bench = Bench(targets.opened, query, _plan(args), say, runs=found.runs)
             found.memory.append(_mark("opening", bench, args))
             say("warm-up, and whether all targets do the same work")
             bench.warm_up()
@@ -120,13 +132,13 @@ def _measure(
                 _tell_differences(bench.targets[0].name, name, bench.versions, say)
             found.agreement = require_agreement(targets.opened, queries[:_AGREEING])
             for scenario in loads:
-                found.runs += bench.run(scenario)
+                bench.run(scenario)
                 found.memory.append(_mark(scenario, bench, args))
     if "stages" in args.scenario:
         found.stages = _stages(args, openers, queries, say)
     if "cold" in args.scenario:
-        found.cold = _cold(args, queries[0], say)
-    return found
+        for start in _cold(args, openers, queries[0], say):
+            found.cold.append(start)
 
 
 def _local(args: argparse.Namespace) -> bool:
@@ -187,16 +199,17 @@ def _stages(
     return measure_stages(cases, openers.engines(bundle, args.threads), bundle)
 
 
-def _cold(args: argparse.Namespace, query: Query, say: Callable[[str], None]) -> list[ColdStart]:
+def _cold(
+    args: argparse.Namespace, openers: Openers, query: Query, say: Callable[[str], None]
+) -> Iterator[ColdStart]:
     say("cold start")
-    found = []
     if args.local:
-        opening = {"bundle": args.bundle, "threads": args.threads, "workers": args.workers}
-        found.append(cold_start("local", query, opening, args.processes))
-    for number, url in enumerate(args.url):
-        name = server_name(args, number)
-        found.append(cold_start(name, query, {"url": url}, args.processes))
-    return found
+        names = ("bundle", "threads", "workers", "device")
+        opening = {name: getattr(args, name) for name in names}
+        yield cold_start("local", query, opening, args.processes)
+    for number, connection in enumerate(openers.connections):
+        opening = {"connection": connection}
+        yield cold_start(server_name(args, number), query, opening, args.processes)
 
 
 def _mark(after: str, bench: Bench, args: argparse.Namespace) -> MemoryMark:
@@ -207,7 +220,8 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments that decide the figures; addresses and paths are not told."""
     names = (
         *("scenario", "clients", "queries", "seconds", "rounds", "warmup", "rate", "bound"),
-        *("deadline", "keep", "steps", "seed", "threads", "workers", "queue", "baseline"),
+        *("deadline", "keep", "steps", "seed", "threads", "workers", "queue", "device"),
+        "baseline",
     )
     told = {name: getattr(args, name) for name in names}
     own = bool(args.photos)
@@ -221,6 +235,8 @@ def _write(record: Record, args: argparse.Namespace, say: Callable[[str], None])
     for target, rate in best_rates(record.runs).items():
         told = "none that was tried" if rate is None else f"{rate:.3g} a second"
         print(f"largest rate held by {target}: {told}")
+    if not record.complete:
+        say("note: ended early; this is what was finished")
     if args.json is not None:
         write_record(args.json, record)
     if args.out is not None:

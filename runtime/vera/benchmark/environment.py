@@ -12,7 +12,12 @@ from vera.files.photo import read_photo
 from vera.versions import library_versions
 
 # What makes figures of two files incomparable, if it differs.
-MACHINE = ("cpu", "cores", "usable_cores", "memory_gb", "system", "versions", "bundle", "photos")
+MACHINE = (
+    *("cpu", "cores", "usable_cores", "gpus", "memory_gb", "system", "versions", "bundle"),
+    "photos",
+)
+
+_NVIDIA = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU that this process may see
 
 
 def environment(photos: Sequence[Path], bundle: Bundle | None) -> dict[str, Any]:
@@ -26,6 +31,7 @@ def environment(photos: Sequence[Path], bundle: Bundle | None) -> dict[str, Any]
         "cpu": cpu_model(_text("/proc/cpuinfo")),
         "cores": os.cpu_count() or 1,
         "usable_cores": len(os.sched_getaffinity(0)),
+        "gpus": gpu_models(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load": round(os.getloadavg()[0], 2),
@@ -42,10 +48,22 @@ def bundle_of(bundle: Any) -> dict[str, str]:
 
 def cpu_model(cpuinfo: str) -> str:
     """The processor's name in the text of ``/proc/cpuinfo``."""
-    for line in cpuinfo.splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _field(cpuinfo, "model name") or platform.processor() or platform.machine()
+
+
+def gpu_models(driver: Path = _NVIDIA) -> list[str]:
+    """The names of the GPUs as NVIDIA's driver tells them; empty without one."""
+    texts = (_text(path) for path in sorted(driver.glob("*/information")))
+    return [name for text in texts if (name := _field(text, "Model"))]
+
+
+def _field(text: str, name: str) -> str:
+    """The first value of a field of the kernel's; empty if there is none."""
+    for line in text.splitlines():
+        field, _, value = line.partition(":")
+        if field.strip() == name:
+            return value.strip()
+    return ""
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -73,7 +91,7 @@ def _photos(photos: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _text(path: str) -> str:
+def _text(path: str | Path) -> str:
     try:
         return Path(path).read_text("utf-8")
     except OSError:

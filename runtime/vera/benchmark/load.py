@@ -19,7 +19,7 @@ from vera.errors import BusyError, CancelledError, DeadlineError, VeraError
 Outcome = Literal["done", "rejected", "deadline", "failed"]
 Ask = Callable[[int], Answer]
 
-_MOST_IN_FLIGHT = 512  # threads of an open loop
+MOST_IN_FLIGHT = 512  # threads of an open loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,18 @@ class Load:
         samples: In the order of their ends.
         seconds: From the first query due to the last answer.
         failure: The first error that was no rejection, deadline or cancellation.
+        most_in_flight: How many queries were on their way at once, at most.
+        steady: Of a closed loop, how many queries were done in ``steady_s``.
+        steady_s: From the first answer until a client first had nothing more to ask: the time in
+            which all clients were busy, less the ramp. 0 if some client was never busy.
     """
 
     samples: tuple[Sample, ...]
     seconds: float
     failure: VeraError | None = None
+    most_in_flight: int = 0
+    steady: int = 0
+    steady_s: float = 0.0
 
 
 def joined(parts: Sequence[Load]) -> Load:
@@ -69,7 +76,14 @@ def joined(parts: Sequence[Load]) -> Load:
             for one in part.samples
         ]
         seconds += part.seconds
-    return Load(tuple(samples), seconds, next((p.failure for p in parts if p.failure), None))
+    return Load(
+        samples=tuple(samples),
+        seconds=seconds,
+        failure=next((part.failure for part in parts if part.failure), None),
+        most_in_flight=max((part.most_in_flight for part in parts), default=0),
+        steady=sum(part.steady for part in parts),
+        steady_s=sum(part.steady_s for part in parts),
+    )
 
 
 def closed_loop(
@@ -87,24 +101,44 @@ def closed_loop(
     """
     clock = _Clock(seconds)
     numbers = iter(range(first, first + count))
+    last = [0.0] * clients  # when each client got its last answer
 
-    def client() -> None:
+    def client(place: int) -> None:
         while not clock.over:
             with clock.lock:
                 number = next(numbers, None)
             if number is None:
                 return
-            if clock.time(ask, number, clock.now()).outcome != "done":
+            sample = clock.time(ask, number, clock.now())
+            last[place] = sample.ended_s
+            if sample.outcome != "done":
                 clock.stopped.wait(backoff_s)
 
-    threads = [threading.Thread(target=clock.guarded, args=(client,)) for _ in range(clients)]
-    return clock.run(threads)
+    threads = [
+        threading.Thread(target=clock.guarded, args=(partial(client, place),))
+        for place in range(clients)
+    ]
+    load = clock.run(threads)
+    steady, steady_s = steady_part(load.samples, min(last))
+    return replace(load, steady=steady, steady_s=steady_s)
+
+
+def steady_part(samples: Sequence[Sample], until: float) -> tuple[int, float]:
+    """How many queries were done between the first answer and ``until``, and in which time.
+
+    The first answer starts the clock and is not counted: a target that is empty at first needs the
+    time until then to fill up, and what ends after ``until`` had less and less company.
+    """
+    ends = sorted(one.ended_s for one in samples if one.outcome == "done" and one.ended_s <= until)
+    if not ends or ends[0] == ends[-1]:
+        return 0, 0.0
+    return len(ends) - 1, ends[-1] - ends[0]
 
 
 def open_loop(ask: Ask, first: int, due: Sequence[float]) -> Load:
     """Queries at the times ``due`` in seconds, whether earlier ones are answered or not."""
     clock = _Clock(None)
-    pool = ThreadPoolExecutor(min(len(due), _MOST_IN_FLIGHT))
+    pool = ThreadPoolExecutor(min(len(due), MOST_IN_FLIGHT))
 
     def send() -> None:
         with pool:
@@ -125,6 +159,7 @@ class _Clock:
         self._end = float("inf") if seconds is None else seconds
         self._begin = time.perf_counter()
         self._samples: list[Sample] = []
+        self._in_flight = self._most_in_flight = 0
         self._failure: VeraError | None = None
         self._broken: BaseException | None = None
 
@@ -140,6 +175,9 @@ class _Clock:
         answer: Answer | None = None
         outcome: Outcome = "done"
         failure: VeraError | None = None
+        with self.lock:
+            self._in_flight += 1
+            self._most_in_flight = max(self._most_in_flight, self._in_flight)
         try:
             answer = ask(number)
         except BusyError:
@@ -150,6 +188,7 @@ class _Clock:
             outcome, failure = "failed", error
         sample = Sample(due, self.now(), outcome, answer)
         with self.lock:
+            self._in_flight -= 1
             self._samples.append(sample)
             self._failure = self._failure or failure
         return sample
@@ -178,4 +217,4 @@ class _Clock:
         samples = tuple(self._samples)
         begin = min((one.due_s for one in samples), default=0.0)
         end = max((one.ended_s for one in samples), default=0.0)
-        return Load(samples, end - begin, self._failure)
+        return Load(samples, end - begin, self._failure, self._most_in_flight)

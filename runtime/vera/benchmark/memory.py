@@ -1,13 +1,15 @@
 """Memory of this process and of a server on the same machine."""
 
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vera.errors import UsageError
 
 _KIB = 1024
+_GONE = (FileNotFoundError, ProcessLookupError)  # what the kernel says of a process that has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ def memory(server_pid: int | None = None, proc: Path = Path("/proc")) -> Memory:
     """The memory now.
 
     Args:
-        server_pid: The server's process, whose children count, too.
+        server_pid: The server's process, whose children count, too, as far as they do not end
+            meanwhile.
         proc: Where the kernel tells of processes.
 
     Raises:
@@ -42,31 +45,48 @@ def memory(server_pid: int | None = None, proc: Path = Path("/proc")) -> Memory:
     if server_pid is None:
         return Memory(peak)
     try:
-        family = list(_family(server_pid, proc))
-        now = sum(_now(proc / str(pid)) for pid in family)
-        most = sum(_fields(proc / str(pid) / "status").get("VmHWM", 0) for pid in family)
+        sizes = [_sizes(proc / str(server_pid))]
+        for child in _children(server_pid, proc):
+            with suppress(*_GONE):
+                sizes.append(_sizes(proc / str(child)))
     except OSError as error:
         raise UsageError(
             f"The memory of process {server_pid} cannot be read ({error.strerror}); give the "
             "number of a running server of this machine and user, or leave --server-pid out."
         ) from error
-    return Memory(peak, now, most, len(family))
+    now, most = (sum(parts) for parts in zip(*sizes, strict=True))
+    return Memory(peak, now, most, len(sizes))
 
 
-def _family(pid: int, proc: Path) -> Iterator[int]:
-    """A process and all that it started."""
-    yield pid
+def _children(pid: int, proc: Path) -> list[int]:
+    """The processes that a process started, and those that they started."""
+    found = []
     for task in sorted((proc / str(pid) / "task").iterdir()):
-        for child in (task / "children").read_text("utf-8").split():
-            yield from _family(int(child), proc)
+        for child in map(int, _started(task)):
+            found.append(child)
+            with suppress(*_GONE):
+                found += _children(child, proc)
+    return found
 
 
-def _now(folder: Path) -> int:
-    """Proportional set size, or the resident size where the kernel does not tell."""
+def _started(task: Path) -> list[str]:
+    """Processes that a thread started; none if it has ended."""
     try:
-        return _fields(folder / "smaps_rollup")["Pss"]
+        return (task / "children").read_text("utf-8").split()
+    except _GONE:
+        if task.exists():  # a kernel that does not tell: no figure is better than a part of it
+            raise
+        return []
+
+
+def _sizes(folder: Path) -> tuple[int, int]:
+    """Of a process: proportional set size, or resident where the kernel hides it; and the peak."""
+    status = _fields(folder / "status")
+    try:
+        now = _fields(folder / "smaps_rollup")["Pss"]
     except (OSError, KeyError):
-        return _fields(folder / "status").get("VmRSS", 0)
+        now = status.get("VmRSS", 0)
+    return now, status.get("VmHWM", 0)
 
 
 def _fields(path: Path) -> Mapping[str, int]:

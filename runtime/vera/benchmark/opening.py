@@ -2,19 +2,20 @@
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vera.benchmark.target import Anonymizers, Clients, OneAtATime, Target, told_times
+from vera.benchmark.target import Anonymizers, Clients, OneAtATime, Target
 from vera.bundle import Bundle
+from vera.client.connection import Connection
 from vera.engines import Engines
 
 # Of the final losses of a server, whose processor and libraries may round the last bits otherwise,
-# which an inversion carries on from step to step. With the same libraries, on the same kind of
-# machine, its pictures are equal.
+# which an inversion carries on from step to step, and of a GPU, whose last bits depend on the
+# batch. With the same libraries, on the same kind of processor, a server's pictures are equal.
 _ELSEWHERE = 0.05
 
 
@@ -28,12 +29,14 @@ class Openers:
         anonymizer: Called with the arguments of ``vera.Anonymizer``.
         baselines: Further targets by name, each opened by a bundle's folder and a number of threads
             or None.
+        connections: How the servers are reached, in the order of ``--url``.
     """
 
     bundle: Callable[[], Bundle]
     engines: Callable[[Bundle, int | None], Engines]
     anonymizer: Callable[..., Any]
     baselines: Mapping[str, Callable[[Path, int | None], Target]]
+    connections: Sequence[Connection] = ()
 
 
 @dataclass(slots=True)
@@ -92,24 +95,27 @@ def _local(
     args: argparse.Namespace, openers: Openers, workers: int
 ) -> tuple[Target, dict[str, Any]]:
     sizes = {"threads": args.threads, "workers": workers, "queue": args.queue}
-    inside = openers.anonymizer(args.bundle, **sizes)
-    return Anonymizers("local", inside, deadline_s=args.deadline), sizes
+    about = {**sizes, "device": args.device}
+    inside = openers.anonymizer(args.bundle, **about)
+    tolerance = 0.0 if args.device == "cpu" else _ELSEWHERE
+    target = Anonymizers(
+        "local", inside, deadline_s=args.deadline, tolerance=tolerance, slots=workers
+    )
+    return target, about
 
 
 def _server(
     args: argparse.Namespace, openers: Openers, number: int
 ) -> tuple[Target, dict[str, Any]]:
-    from vera.client.connection import Connection
-
-    name, url = server_name(args, number), args.url[number]
+    name, connection = server_name(args, number), openers.connections[number]
     about: dict[str, Any] = {}
 
     def open_client() -> Target:
-        # Without retries: a rejected query is to be counted, not hidden.
-        remote = openers.anonymizer(None, url=url, connection=Connection(url, retries=0))
-        about.update(asdict(remote.cases.server))  # asked here, not at the first case
+        remote = openers.anonymizer(None, url=connection.url, connection=connection)
+        server = remote.cases.server  # asked here, not at the first case
+        about.update(asdict(server))
         return Anonymizers(
-            name, remote, deadline_s=args.deadline, tolerance=_ELSEWHERE, times=told_times
+            name, remote, deadline_s=args.deadline, tolerance=_ELSEWHERE, slots=server.slots
         )
 
     return Clients(name, open_client), about

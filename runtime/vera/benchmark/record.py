@@ -56,6 +56,10 @@ class Run:
         expired: Given up by their deadline.
         failed: By other errors.
         throughput: Cases completed a second; an interval in a closed loop only.
+        most_in_flight: How many queries were on their way at once, at most.
+        steady: How many completed ones the throughput is counted from: in a closed loop those that
+            ended after the first answer and while all clients were busy. 0: from the whole load,
+            its first and last moments included, as in open loops and where there were too few.
         latency: Mean, p50, p90, p95, p99 of the completed ones, in seconds; a quantile is None
             where there are too few samples.
         slowest: The longest latency.
@@ -82,6 +86,8 @@ class Run:
     expired: int
     failed: int
     throughput: Interval
+    most_in_flight: int
+    steady: int
     latency: Mapping[str, Interval | None]
     slowest: float | None
     queue: Mapping[str, Interval | None] | None
@@ -123,6 +129,7 @@ class Record:
         stages: Where the time of a case goes; None if not asked for.
         cold_starts: Fresh processes.
         memory: At the beginning and after each scenario.
+        complete: False if an error or Ctrl-C ended it early.
         format: Of the file.
     """
 
@@ -134,6 +141,7 @@ class Record:
     stages: StageTable | None = None
     cold_starts: tuple[ColdStart, ...] = ()
     memory: tuple[MemoryMark, ...] = ()
+    complete: bool = True
     format: int = field(default=FORMAT)
 
     def to_json(self) -> str:

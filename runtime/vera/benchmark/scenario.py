@@ -1,22 +1,28 @@
 """The scenarios, in MLPerf's terms: single stream, offline, server, and a sweep over clients."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
 from vera.benchmark.arrivals import largest_rate, poisson
-from vera.benchmark.load import Ask, Load, closed_loop, joined, open_loop
+from vera.benchmark.load import MOST_IN_FLIGHT, Load, closed_loop, joined, open_loop
 from vera.benchmark.quantiles import quantile
 from vera.benchmark.record import Run, ScenarioName
 from vera.benchmark.summary import summarize
 from vera.benchmark.target import Answer, Query, Target
 
-# Clients opened before an open loop: more are opened when more are on their way.
-_PREPARED = 16
-
 # The server's bound, if none is given: so many times the median latency of a lone client.
 _BOUND_FACTOR = 5.0
+_LONE = 16  # queries of that client
+
+# What a client asks in a closed loop: at least so many queries in all, and so many in each part of
+# a load that is split. With fewer, nearly all of them find a target that fills up or runs empty.
+_ASKED_EACH = 2
+_ASKED_EACH_PART = 4
+
+# Cases at a time of a warm-up, by slot: so many that the queue is used, too.
+_WARM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +30,15 @@ class Plan:
     """How much is asked of every target.
 
     Attributes:
-        queries: Cases per target and load.
+        queries: Cases per target and load; more where each client would ask less than twice.
         seconds: After which no further query of a closed loop is begun; None does all queries.
         clients: Of the sweep, ascending.
-        rounds: Into how many alternating parts the loads of several targets are split.
-        warmup: Uncounted queries of each target.
+        rounds: Into how many alternating parts the loads of several targets are split at most; a
+            client asks at least four queries in each.
+        warmup: Uncounted queries of each target, before as many at once as a load asks; 0: neither.
         rate: Arrivals a second of the server scenario; None looks for the largest that is held.
-        bound_s: Its bound; None takes five times the median latency of one client.
+        bound_s: Its bound; None takes five times the median latency of one client of the first
+            target.
         trials: Rates tried in the search.
         seed: Of the arrivals.
         backoff_s: How long a client of a closed loop waits that was not answered.
@@ -59,6 +67,7 @@ class Bench:
         say: Takes lines of progress.
         asked: How many queries were asked so far, warm-up included.
         versions: By target, the libraries it works with, as its reports told at the warm-up.
+        runs: What was found so far.
     """
 
     targets: Sequence[Target]
@@ -67,6 +76,8 @@ class Bench:
     say: Callable[[str], None]
     asked: int = field(default=0)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    _warm: dict[str, int] = field(default_factory=dict)  # how many at a time each target has done
 
     def warm_up(self) -> None:
         """Opens what opens at first use.
@@ -80,101 +91,108 @@ class Bench:
                 self.versions[target.name] = dict(answer.versions)
                 self.asked += 1
 
-    def run(self, scenario: ScenarioName) -> Iterator[Run]:
-        """The runs of a scenario.
+    def run(self, scenario: ScenarioName) -> None:
+        """Adds the runs of a scenario, each when it is finished.
 
         Raises:
             KeyboardInterrupt: Ctrl-C; queries on their way have ended.
         """
         match scenario:
             case "single-stream":
-                yield from self._closed(scenario, 1)
+                self._closed(scenario, 1)
             case "offline":
-                yield from self._closed(scenario, max(self.plan.clients))
+                self._closed(scenario, max(self.plan.clients))
             case "sweep":
                 for clients in self.plan.clients:
-                    yield from self._closed(scenario, clients)
+                    self._closed(scenario, clients)
             case "server":
-                for target in self.targets:
-                    yield from self._server(target)
+                self._arrivals()
 
-    def _closed(self, scenario: ScenarioName, clients: int) -> list[Run]:
+    def _closed(self, scenario: ScenarioName, clients: int) -> None:
         """A closed loop on every target, in alternating parts."""
         plan = self.plan
+        queries = max(plan.queries, _ASKED_EACH * clients)
+        if queries > plan.queries:
+            self.say(f"note: {clients} at a time ask {queries} queries, two each at least")
         for target in self.targets:
-            target.prepare(clients)
-        rounds = plan.rounds if len(self.targets) > 1 else 1
+            self._prepare(target, clients)
+        rounds = min(plan.rounds, max(1, queries // (_ASKED_EACH_PART * clients)))
+        rounds = rounds if len(self.targets) > 1 else 1
+        seconds = None if plan.seconds is None else plan.seconds / rounds
         parts: dict[str, list[Load]] = {target.name: [] for target in self.targets}
-        edges = [plan.queries * i // rounds for i in range(rounds + 1)]
-        for i, (first, end) in enumerate(pairwise(edges)):
-            if first == end:
-                continue
+        for i, (first, end) in enumerate(
+            pairwise(queries * edge // rounds for edge in range(rounds + 1))
+        ):
             # A B, then B A: what drifts while the machine warms up is shared fairly.
             for target in self.targets if i % 2 == 0 else list(reversed(self.targets)):
-                part = closed_loop(
-                    self._ask(target),
-                    first,
-                    end - first,
-                    clients=clients,
-                    seconds=None if plan.seconds is None else plan.seconds / rounds,
-                    backoff_s=plan.backoff_s,
-                )
-                parts[target.name].append(part)
-                self.asked += len(part.samples)
-        runs = []
+                parts[target.name].append(self._ask(target, first, end, clients, seconds))
         for name, loads in parts.items():
             load = joined(loads)
-            runs.append(summarize(name, scenario, load, clients=clients))
-            self._tell(f"{scenario}, {name}, {clients} at a time", runs[-1], load)
-        return runs
+            run = summarize(name, scenario, load, clients=clients)
+            self._found(f"{scenario}, {name}, {clients} at a time", run, load)
+            if not run.steady:
+                self.say(
+                    "note: its throughput counts the time in which not all clients were busy; "
+                    "give more --queries, or more --seconds"
+                )
 
-    def _server(self, target: Target) -> Iterator[Run]:
-        """Poisson arrivals: at the rate given, or a search for the largest that holds the bound."""
-        plan, tried = self.plan, list[Run]()
-        target.prepare(_PREPARED)
-        lone = closed_loop(
-            self._ask(target),
-            0,
-            min(plan.queries, 16),
-            clients=1,
-            seconds=plan.seconds,
-            backoff_s=plan.backoff_s,
+    def _arrivals(self) -> None:
+        """Poisson arrivals on every target, which are all held to one bound."""
+        bound = self.plan.bound_s
+        for target in self.targets:
+            self._prepare(target, min(self.plan.queries, MOST_IN_FLIGHT))
+            lone = self._ask(target, 0, min(self.plan.queries, _LONE), 1, self.plan.seconds)
+            latencies = [one.latency_s for one in lone.samples if one.outcome == "done"]
+            if not latencies:
+                self.say(f"server, {target.name}: left out, a lone client got no answer")
+                continue
+            median = float(quantile(latencies, 50))
+            bound = bound or _BOUND_FACTOR * median
+            holds = partial(self._holds, target, bound)
+            if self.plan.rate is not None:
+                holds(self.plan.rate)
+            else:
+                largest_rate(holds, 1 / median, self.plan.trials)
+
+    def _holds(self, target: Target, bound_s: float, rate: float) -> bool:
+        """Whether a target answers in time what arrives at a rate."""
+        plan, count = self.plan, self.plan.queries
+        if plan.seconds is not None:
+            count = max(1, min(count, round(rate * plan.seconds)))
+        load = open_loop(partial(_asked, target, self.query), 0, poisson(rate, count, plan.seed))
+        self.asked += len(load.samples)
+        run = summarize(target.name, "server", load, rate=rate, bound_s=bound_s)
+        self._found(f"server, {target.name}, {rate:.3g} a second", run, load)
+        return bool(run.held)
+
+    def _prepare(self, target: Target, clients: int) -> None:
+        """Opens clients, and what a target opens when it first does several cases at a time."""
+        target.prepare(clients)
+        together = min(clients, _WARM * target.slots)
+        if self.plan.warmup and together > self._warm.get(target.name, 1):
+            self._ask(target, 0, together, together, None)
+            self._warm[target.name] = together
+
+    def _ask(
+        self, target: Target, first: int, end: int, clients: int, seconds: float | None
+    ) -> Load:
+        """So many clients ask the queries from ``first`` to before ``end``."""
+        load = closed_loop(
+            partial(_asked, target, self.query),
+            first,
+            end - first,
+            clients=clients,
+            seconds=seconds,
+            backoff_s=self.plan.backoff_s,
         )
-        self.asked += len(lone.samples)
-        latencies = [one.latency_s for one in lone.samples if one.outcome == "done"]
-        if not latencies:
-            self.say(f"server, {target.name}: left out, a lone client got no answer")
-            return
-        median = float(quantile(latencies, 50))
-        bound = plan.bound_s or _BOUND_FACTOR * median
+        self.asked += len(load.samples)
+        return load
 
-        def holds(rate: float) -> bool:
-            load = open_loop(self._ask(target), 0, poisson(rate, self._arrivals(rate), plan.seed))
-            self.asked += len(load.samples)
-            run = summarize(target.name, "server", load, rate=rate, bound_s=bound)
-            self._tell(f"server, {target.name}, {rate:.3g} a second", run, load)
-            tried.append(run)
-            return bool(run.held)
-
-        if plan.rate is not None:
-            holds(plan.rate)
-        else:
-            largest_rate(holds, 1 / median, plan.trials)
-        yield from sorted(tried, key=lambda run: run.rate or 0.0)
-
-    def _tell(self, what: str, run: Run, load: Load) -> None:
+    def _found(self, what: str, run: Run, load: Load) -> None:
+        self.runs.append(run)
         self.say(f"{what}: {_told(run)}")
         if load.failure is not None:
             self.say(f"the first failure: {load.failure}")
-
-    def _arrivals(self, rate: float) -> int:
-        """How many queries an open loop asks."""
-        if self.plan.seconds is None:
-            return self.plan.queries
-        return max(1, min(self.plan.queries, round(rate * self.plan.seconds)))
-
-    def _ask(self, target: Target) -> Ask:
-        return partial(_asked, target, self.query)
 
 
 def _asked(target: Target, query: Callable[[int], Query], number: int) -> Answer:

@@ -45,9 +45,11 @@ def summarize(
         rejected=sum(one.outcome == "rejected" for one in load.samples),
         expired=sum(one.outcome == "deadline" for one in load.samples),
         failed=sum(one.outcome == "failed" for one in load.samples),
-        throughput=_throughput(len(done), load.seconds, latencies, closed=rate is None),
+        throughput=_throughput(load, latencies, closed=rate is None),
         latency=_spread(latencies),
         slowest=max(latencies, default=None),
+        most_in_flight=load.most_in_flight,
+        steady=load.steady,
         queue=_told([answer.queue_s for answer in answers]),
         work=_told([answer.work_s for answer in answers]),
         in_work=_in_work(answers, load.seconds),
@@ -83,16 +85,17 @@ def _told(values: Sequence[float | None]) -> dict[str, Interval | None] | None:
     return _spread(known) if known and len(known) == len(values) else None
 
 
-def _throughput(
-    completed: int, seconds: float, latencies: Sequence[float], *, closed: bool
-) -> Interval:
-    """Completed cases a second.
+def _throughput(load: Load, latencies: Sequence[float], *, closed: bool) -> Interval:
+    """Completed cases a second, of a closed loop while all clients were busy.
 
     In a closed loop the clients are always waiting, so the throughput is their number over the mean
     latency (Little), and its relative interval is the mean latency's. Resampling the gaps between
     answers would not do: cases that advance together end together.
     """
-    value = completed / seconds if seconds > 0 else 0.0
+    if load.steady:
+        value = load.steady / load.steady_s
+    else:  # arrivals, or too few answers: the ends of the load count, too
+        value = len(latencies) / load.seconds if load.seconds > 0 else 0.0
     if not closed or not latencies:
         return Interval(value)
     middle = mean(latencies)

@@ -50,13 +50,15 @@ def quantile_cell(run: Run, name: str) -> str:
 
 
 def interval_cell(value: Interval | None) -> str:
-    """A figure and its interval in brackets."""
+    """A figure with its interval in brackets, or the range of its few samples in parentheses."""
     if value is None:
         return _NONE
     text = figure_cell(value.value)
-    if value.low is None or value.high is None:
-        return text
-    return f"{text} [{figure_cell(value.low)}, {figure_cell(value.high)}]"
+    if value.low is not None and value.high is not None:
+        return f"{text} [{figure_cell(value.low)}, {figure_cell(value.high)}]"
+    if value.least is not None and value.most is not None:
+        return f"{text} ({figure_cell(value.least)} to {figure_cell(value.most)})"
+    return text
 
 
 def figure_cell(value: float) -> str:
@@ -70,14 +72,15 @@ def figure_cell(value: float) -> str:
 
 def _loads(record: Record) -> "Table":
     table = _table(
-        "Loads (latencies in s, 95 % intervals)",
-        *("scenario", "target", "load", "done", "rejected", "late", "failed"),
+        "Loads (latencies in s; [95 % interval], or of few samples their range)",
+        *("scenario", "target", "load", "in flight", "done", "rejected", "late", "failed"),
         *("p50", "p90", "p95", "p99", "slowest", "a minute", "bound"),
     )
     for run in record.runs:
         load = load_cell(run)
         table.add_row(
-            *(run.scenario, run.target, load, f"{run.completed}/{run.queries}"),
+            *(run.scenario, run.target, load, str(run.most_in_flight)),
+            f"{run.completed}/{run.queries}",
             *(str(run.rejected), str(run.expired), str(run.failed)),
             *(quantile_cell(run, name) for name in ("p50", "p90", "p95", "p99")),
             _NONE if run.slowest is None else figure_cell(run.slowest),

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
-Split = tuple[float | None, float | None]  # seconds waited and worked on; None: not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,12 @@ class Target(Protocol):
         name: Short, for tables.
         tolerance: By which share its final losses may differ from another target's; 0 asks for
             equal pictures.
+        slots: How many cases it works on at once.
     """
 
     name: str
     tolerance: float
+    slots: int
 
     def prepare(self, clients: int) -> None:
         """So many clients will ask at a time: opens what would otherwise open during the load."""
@@ -86,23 +88,13 @@ class Target(Protocol):
         """Ends what the target started."""
 
 
-def own_times(job: Any) -> Split:
-    """Seconds that a job of this process waited and was worked on."""
-    return job.times.queue_s, job.times.work_s
-
-
-def told_times(job: Any) -> Split:
-    """The same of a job of a server's, as far as the server told the client."""
-    told = getattr(job, "told", None)
-    return (None, None) if told is None else (told.queue_s, told.work_s)
-
-
 class Anonymizers:
     """A ``vera.Anonymizer``, of this process or of a server.
 
     Attributes:
         name: Short, for tables.
         tolerance: See :class:`Target`.
+        slots: See :class:`Target`.
     """
 
     def __init__(
@@ -112,7 +104,7 @@ class Anonymizers:
         *,
         deadline_s: float | None = None,
         tolerance: float = 0.0,
-        times: Callable[[Any], Split] = own_times,
+        slots: int = 1,
     ) -> None:
         """Takes an anonymizer over.
 
@@ -121,10 +113,10 @@ class Anonymizers:
             anonymizer: It; closed in the end.
             deadline_s: Of every query; None is never.
             tolerance: See :class:`Target`.
-            times: Of a job that has ended.
+            slots: See :class:`Target`.
         """
-        self.name, self.tolerance = name, tolerance
-        self._anonymizer, self._deadline_s, self._times = anonymizer, deadline_s, times
+        self.name, self.tolerance, self.slots = name, tolerance, slots
+        self._anonymizer, self._deadline_s = anonymizer, deadline_s
 
     def ask(self, query: Query, *, images: bool = False) -> Answer:
         """See :class:`Target`."""
@@ -136,7 +128,8 @@ class Anonymizers:
             **query.options,
         )
         results = job.result()
-        return answer_of(results, self._times(job), images=images)
+        times = job.times  # a server's word, or this process's clock
+        return answer_of(results, (times.queue_s, times.work_s), images=images)
 
     def prepare(self, clients: int) -> None:
         """Nothing to do: all clients share the anonymizer."""
@@ -155,6 +148,7 @@ class Clients:
     Attributes:
         name: Short, for tables.
         tolerance: See :class:`Target`.
+        slots: See :class:`Target`.
     """
 
     def __init__(self, name: str, open_client: Callable[[], Target]) -> None:
@@ -165,7 +159,7 @@ class Clients:
         self._free: list[Target] = []
         self._lock = threading.Lock()
         self.prepare(1)
-        self.tolerance = self._all[0].tolerance
+        self.tolerance, self.slots = self._all[0].tolerance, self._all[0].slots
 
     def prepare(self, clients: int) -> None:
         """Opens so many."""
@@ -196,26 +190,32 @@ class Clients:
 
 
 class OneAtATime:
-    """The baseline of a server without a scheduler: a lock around the same calls.
+    """The baseline of a server without a scheduler: the same calls, one after the other.
+
+    In the order in which they came: a lock would let whoever was just served go first again.
 
     Attributes:
         name: Short, for tables.
         tolerance: See :class:`Target`.
+        slots: One.
     """
+
+    slots = 1
 
     def __init__(self, name: str, inner: Target, clock: Callable[[], float]) -> None:
         """``inner`` does the queries, one after the other; ``clock`` tells seconds."""
         self.name, self.tolerance = name, inner.tolerance
         self._inner, self._clock = inner, clock
-        self._lock = threading.Lock()
+        self._line = ThreadPoolExecutor(1)
 
     def ask(self, query: Query, *, images: bool = False) -> Answer:
-        """See :class:`Target`; the wait for the lock counts as waiting in the queue."""
-        begin = self._clock()
-        with self._lock:
-            start = self._clock()
-            answer = self._inner.ask(query, images=images)
-            end = self._clock()
+        """See :class:`Target`; the wait for others counts as waiting in the queue."""
+        return self._line.submit(self._ask, query, images, self._clock()).result()
+
+    def _ask(self, query: Query, images: bool, begin: float) -> Answer:
+        start = self._clock()
+        answer = self._inner.ask(query, images=images)
+        end = self._clock()
         waited = (answer.queue_s or 0.0) + start - begin
         work = answer.work_s if answer.work_s is not None else end - start
         return replace(answer, queue_s=waited, work_s=work)
@@ -225,12 +225,21 @@ class OneAtATime:
         self._inner.prepare(1)
 
     def close(self) -> None:
-        """Closes the inner target."""
+        """Closes the inner target; what waits is given up."""
+        self._line.shutdown(cancel_futures=True)
         self._inner.close()
 
 
-def answer_of(results: Sequence[Any], split: Split, *, images: bool) -> Answer:
-    """What the reports of a case's results say."""
+def answer_of(
+    results: Sequence[Any], split: tuple[float | None, float | None], *, images: bool
+) -> Answer:
+    """What the reports of a case's results say.
+
+    Args:
+        results: Of :class:`vera.case.request.Result`.
+        split: Seconds that the case waited and was worked on; None is not told.
+        images: Whether the answer has the images.
+    """
     reports = [result.report for result in results]
     inversions = [report.inversion for report in reports if report.inversion is not None]
     cosines = [face.identity_cosine for report in reports for face in report.faces if face.patient]

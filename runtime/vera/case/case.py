@@ -1,7 +1,7 @@
 """A case: the photographs of one person with what is asked of them, read and checked."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -73,6 +73,10 @@ def new_seed() -> int:
     return secrets.randbelow(SEED_LIMIT)
 
 
+def go_on() -> None:
+    """Nobody ends the case early."""
+
+
 def open_case(
     photos: Sequence[PhotoLike],
     *,
@@ -80,10 +84,19 @@ def open_case(
     seed: int | None,
     settings: Settings,
     key: CaseKey | DrawKey | None = None,
+    check: Callable[[], None] = go_on,
 ) -> Case:
     """Checks a request and reads its photographs.
 
     A photograph or mask that cannot be read becomes a refusal of that photograph alone.
+
+    Args:
+        photos: Of one person.
+        keep: One value for all photographs, or one for each.
+        seed: Of all draws; None takes a new random one.
+        settings: The controls.
+        key: In the seed's place.
+        check: Called before each photograph is read; raises if the case is not to go on.
 
     Raises:
         UsageError: The request makes no sense; nothing was read.
@@ -103,26 +116,32 @@ def open_case(
         raise UsageError(
             f"seed must be from 0 to {SEED_LIMIT - 1}, got {seed}; choose another one."
         )
-    one = isinstance(keep, (str, Path, bytes, Keep, np.ndarray))
-    keeps = [cast(KeepLike, keep)] * len(photos) if one else list(cast(Sequence[KeepLike], keep))
-    if len(keeps) != len(photos):
-        raise UsageError(
-            f"keep must be one value or one for each of the {len(photos)} photographs, got "
-            f"{len(keeps)}; "
-            "join regions of one photograph by commas, as in 'eyes,brows'."
-        )
-    requests = [_request(item) for item in keeps]
+    requests = _requests(keep, len(photos))
     if settings.hair == "regenerate" and any("hair" in keep.regions for keep, _ in requests):
         raise UsageError(
             "The hair cannot be kept and regenerated at once; leave it out of keep, or hair at "
             "'keep'."
         )
-    read = [
-        _open(photo, *request, settings.pixel_limit)
-        for photo, request in zip(photos, requests, strict=True)
-    ]
+    read = []
+    for photo, request in zip(photos, requests, strict=True):
+        check()
+        read.append(_open(photo, *request, settings.pixel_limit))
     drawn = key.derived() if isinstance(key, CaseKey) else key
     return Case(tuple(read), seed, settings, drawn)
+
+
+def _requests(
+    keep: KeepLike | Sequence[KeepLike], count: int
+) -> list[tuple[Keep, Mask | bytes | None]]:
+    """What is kept of each of ``count`` photographs."""
+    one = isinstance(keep, (str, Path, bytes, Keep, np.ndarray))
+    keeps = [cast(KeepLike, keep)] * count if one else list(cast(Sequence[KeepLike], keep))
+    if len(keeps) != count:
+        raise UsageError(
+            f"keep must be one value or one for each of the {count} photographs, got "
+            f"{len(keeps)}; join regions of one photograph by commas, as in 'eyes,brows'."
+        )
+    return [_request(item) for item in keeps]
 
 
 def _request(keep: KeepLike) -> tuple[Keep, Mask | bytes | None]:

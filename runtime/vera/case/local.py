@@ -10,7 +10,7 @@ from vera.judge import Judge
 from vera.scheduling.batches import Batches
 from vera.scheduling.job import Control, Job
 from vera.scheduling.lanes import Lanes
-from vera.scheduling.scheduler import Observer, Scheduler
+from vera.scheduling.scheduler import Scheduler
 from vera.scheduling.supervised import SupervisedEngines, SupervisedSteps
 
 
@@ -29,7 +29,6 @@ class LocalCases:
         judges: Sequence[Judge] = (),
         workers: int = 1,
         queue: int = 64,
-        observer: Observer | None = None,
         engines: Engines | None = None,
     ) -> None:
         """Opens nothing yet; arguments as of :class:`vera.Anonymizer`.
@@ -37,7 +36,7 @@ class LocalCases:
         ``engines`` take the place of the bundle's own.
         """
         self.bundle = bundle
-        self.scheduler = Scheduler(workers, queue, observer)
+        self.scheduler = Scheduler(workers, queue)
         own = OnnxEngines(
             bundle, threads=threads, device=device, shared=lambda: self.scheduler.shared
         )
@@ -67,12 +66,16 @@ class LocalCases:
         self._steps.close()
 
     def _do(self, request: CaseRequest, progress: Progress, control: Control) -> list[Result]:
-        case = request.open()
+        def told(stage: str, fraction: float) -> None:
+            control.check()  # between photographs and variants, where no engine may be run for long
+            progress(stage, fraction)
+
+        case = request.open(control.check)
         done = anonymize_case(
             case,
             SupervisedEngines(self.engines, control),
             self.bundle,
-            progress,
+            told,
             request.people,
             self._judges,
             SupervisedSteps(self._steps, control),

@@ -266,8 +266,11 @@ def _replace_bystanders(version: Version, number: int, case: Case, tools: _Tools
             )
             subject = work.subject(i, version.output)
             person = draw_faces([subject], proposals, seed, engines, bundle, tools.gate)
-        version.drawn += person.drawn
         version.output = person.drawn[0].output
+        # One image for all of them: each face that is replaced makes another one of full size.
+        version.drawn = [
+            replace(one, output=version.output) for one in (*version.drawn, *person.drawn)
+        ]
 
 
 def _final_gate(version: Version, engines: Engines, gate: Gate) -> None:

@@ -1,12 +1,12 @@
 """What is asked of VerA for one case, before anything is read."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from vera.case.case import Case, KeepLike, PhotoLike, open_case
+from vera.case.case import Case, KeepLike, PhotoLike, go_on, open_case
 from vera.key import CaseKey, DrawKey
 from vera.report import PhotoReport
 from vera.settings import Settings
@@ -25,6 +25,8 @@ class CaseRequest:
         key: In the seed's place.
         people: float32 [m, e], none of whom may come out.
         settings: The controls.
+        largest: Pixels of a file at most, if that is less than the settings say; the report tells
+            what they say.
     """
 
     photos: Sequence[PhotoLike]
@@ -33,12 +35,21 @@ class CaseRequest:
     key: CaseKey | DrawKey | None = None
     people: npt.NDArray[np.float32] | None = None
     settings: Settings = field(default_factory=Settings)
+    largest: int | None = None
 
-    def open(self) -> Case:
+    def open(self, check: Callable[[], None] = go_on) -> Case:
         """The case, its photographs read; see :func:`vera.case.case.open_case`."""
-        return open_case(
-            self.photos, keep=self.keep, seed=self.seed, settings=self.settings, key=self.key
+        asked = self.settings
+        most = asked.pixel_limit if self.largest is None else self.largest
+        case = open_case(
+            self.photos,
+            keep=self.keep,
+            seed=self.seed,
+            settings=replace(asked, pixel_limit=min(most, asked.pixel_limit)),
+            key=self.key,
+            check=check,
         )
+        return replace(case, settings=asked)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

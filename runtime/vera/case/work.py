@@ -96,6 +96,8 @@ def refusing(*items: Work | Version) -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
+        # Not where it came from: those frames hold the photographs, which would hold them in turn.
+        error.with_traceback(None)
         for item in items:
             item.refusal = error
     except (ValueError, ArithmeticError, MemoryError) as error:

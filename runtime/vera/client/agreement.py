@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vera.check import Row
 from vera.client.failures import unfinished
+from vera.client.typed import fits
 from vera.errors import ServerError
 from vera.wire.event import Checked, Described, Done, Event
 from vera.wire.server import ServerContract, differences
@@ -38,6 +39,15 @@ class RemoteBundle:
         return cls(told.name, told.version, told.digest, told.hashes)
 
 
+def at_once(server: ServerContract) -> int:
+    """How many cases of a client a server is sent at once; the others wait at the client.
+
+    Enough that no slot waits for the next case. A case that waits at the server uses up the time
+    that the server gives it.
+    """
+    return max(min(max(2, 3 * server.slots), server.slots + server.queue), 1)
+
+
 def agreed(events: Iterable[Event], url: str, bundle: str | None = None) -> ServerContract:
     """The server's contract, out of its answer to the task ``describe``.
 
@@ -53,6 +63,11 @@ def agreed(events: Iterable[Event], url: str, bundle: str | None = None) -> Serv
     described = [event.server for event in events if isinstance(event, Described)]
     if not described:
         raise unfinished()
+    if not fits(described[0], ServerContract):
+        raise ServerError(
+            f"The server at {url} describes itself in a way that is not understood; update the "
+            "older of client and server."
+        )
     found = differences(described[0], bundle)
     if found:
         raise ServerError(

@@ -13,18 +13,19 @@ import numpy.typing as npt
 from vera.case.case import KeepLike, PhotoLike
 from vera.case.request import CaseRequest, Result
 from vera.check import Row
-from vera.client.agreement import RemoteBundle, agreed, checked
+from vera.client.agreement import RemoteBundle, agreed, at_once, checked
 from vera.client.connection import Connection
-from vera.client.failures import LostError
+from vera.client.failures import LostError, MisfitError, may_be_outdated
+from vera.client.forgetting import forgetting
 from vera.client.incoming import Incoming
 from vera.client.outgoing import Outgoing, outgoing
 from vera.client.outgoing import checked as checked_request
 from vera.client.retrying import Patience, RetryBudget
 from vera.client.transport import AsyncTransport, async_opened
-from vera.errors import UsageError
+from vera.errors import UsageError, VeraError
 from vera.key import CaseKey
 from vera.scheduling.job import cancelled, late
-from vera.settings import Settings
+from vera.settings import settings_of
 from vera.wire.event import Done, Event, Progress
 from vera.wire.request import WireRequest
 from vera.wire.server import ServerContract
@@ -63,7 +64,8 @@ class AsyncAnonymizer:
         self._budget = RetryBudget(self._connection.retry_budget)
         self._meeting = asyncio.Lock()
         self._server: ServerContract | None = None
-        self._places = asyncio.Semaphore(1)  # as many as the server has, once it is known
+        self._room = 1  # cases that are sent at once, once the server is known
+        self._places = asyncio.Semaphore(self._room)
         self._closed = False
 
     async def anonymize(
@@ -95,9 +97,11 @@ class AsyncAnonymizer:
         """
         asked = _asked(photos, keep, seed, key, distinct_from, settings)
         results: list[Result] = []
-        async with aclosing(self._stream(asked, deadline, progress is not None, results)) as told:
+        async with aclosing(self._stream(asked, deadline, progress is not None)) as told:
             async for event in told:
-                if progress is not None and isinstance(event, Progress):
+                if isinstance(event, Result):
+                    results.append(event)
+                elif progress is not None and isinstance(event, Progress):
                     progress(event.stage, event.fraction)
         return results
 
@@ -114,8 +118,8 @@ class AsyncAnonymizer:
     ) -> AsyncGenerator[Progress | Result | Done, None]:
         """Tells about a case as it is done: progress, each result once, and the end.
 
-        Nothing of a case is to be used before its ``Done`` has come; an error may still come
-        instead. Leave the iteration early within ``contextlib.aclosing``, which cancels the case.
+        Results come at the end, when all of them are there: what has come may be used. Leave the
+        iteration early within ``contextlib.aclosing``, which cancels the case.
 
         Args:
             photos: See :meth:`anonymize`, for this and all others.
@@ -130,7 +134,7 @@ class AsyncAnonymizer:
             VeraError: As :meth:`vera.client.remote.RemoteCases.run`.
         """
         asked = _asked(photos, keep, seed, key, distinct_from, settings)
-        return self._stream(asked, deadline, True, [])
+        return self._stream(asked, deadline, True)
 
     async def bundle(self) -> RemoteBundle:
         """The server's bundle.
@@ -173,47 +177,80 @@ class AsyncAnonymizer:
         return Patience(self._connection, self._budget, deadline)
 
     async def _stream(
-        self, asked: CaseRequest, deadline: float | None, progress: bool, results: list[Result]
+        self, asked: CaseRequest, deadline: float | None, progress: bool
     ) -> AsyncGenerator[Progress | Result | Done, None]:
-        """Tells what is new; ``results`` is filled at the end."""
+        """Tells progress as it comes, and the rest at the end."""
         case = checked_request(asked)  # before a server is looked for
         patience = self._patience(deadline)
-        server = await self._met(patience)
-        # Files are read and encoded beside the loop.
-        sent = await asyncio.to_thread(
-            outgoing, asked, case, self._connection, server, progress=progress
-        )
-        incoming = Incoming(sent)
-        async with self._place(patience):
+        with forgetting():
+            server = await self._met(patience)
+            async with self._taken(self._places, patience):
+                for again in (True, False):
+                    try:
+                        # Files are read and encoded beside the loop.
+                        sent = await asyncio.to_thread(
+                            outgoing, asked, case, self._connection, server, progress=progress
+                        )
+                        incoming = Incoming(sent, server)
+                        async with aclosing(self._tried(sent, incoming, patience)) as told:
+                            async for further in told:
+                                yield further
+                        break
+                    except VeraError as error:
+                        if not again:
+                            raise
+                        server = await self._another(error, server, patience)
+        for result in incoming.results():
+            yield result
+        if incoming.done is not None:
+            yield incoming.done
+
+    async def _tried(
+        self, sent: Outgoing, incoming: Incoming, patience: Patience
+    ) -> AsyncGenerator[Progress, None]:
+        """Progress of as many attempts as it takes until all results are there."""
+        try:
             async for tried in patience.async_attempts():
                 with tried:
-                    async with aclosing(self._attempt(sent, incoming, patience)) as told:
-                        async for new in told:
-                            yield new
-                    results[:] = incoming.results()
+                    incoming.begin()
+                    async with aclosing(self._events(sent.request, patience)) as events:
+                        async for event in events:
+                            further = await asyncio.to_thread(incoming.take, event)
+                            if further is not None:
+                                yield further
+                    incoming.results()  # raises if some are missing
                     patience.succeeded(tried.retry_state.attempt_number)
+        except MisfitError:
+            self._server = None  # it may be another one by now: the next case asks
+            raise
+
+    async def _another(
+        self, error: VeraError, before: ServerContract, patience: Patience
+    ) -> ServerContract:
+        """The server that is there by now, if it has another bundle; else raises the error."""
+        if not may_be_outdated(error):
+            raise error
+        if self._server is before:
+            self._server = None
+        now = await self._met(patience)
+        if now.bundle.digest == before.bundle.digest:
+            raise error
+        return now
 
     @asynccontextmanager
-    async def _place(self, patience: Patience) -> AsyncGenerator[None, None]:
-        """Wait here for what the server would refuse: more cases than it works on and keeps."""
+    async def _taken(
+        self, places: asyncio.Semaphore | asyncio.Lock, patience: Patience
+    ) -> AsyncGenerator[None, None]:
+        """While this lasts, one of the places is taken; it is waited for in the case's time."""
         try:
             async with asyncio.timeout(patience.left()):
-                await self._places.acquire()
+                await places.acquire()
         except TimeoutError as error:
             raise late() from error
         try:
             yield
         finally:
-            self._places.release()
-
-    async def _attempt(
-        self, sent: Outgoing, incoming: Incoming, patience: Patience
-    ) -> AsyncGenerator[Progress | Result | Done, None]:
-        async with aclosing(self._events(sent.request, patience)) as events:
-            async for event in events:
-                new = await asyncio.to_thread(incoming.take, event)
-                if isinstance(new, (Progress, Result, Done)):
-                    yield new
+            places.release()
 
     async def _events(
         self, request: WireRequest, patience: Patience
@@ -245,12 +282,13 @@ class AsyncAnonymizer:
         raise AssertionError("tenacity ends by a result or an error")
 
     async def _met(self, patience: Patience) -> ServerContract:
-        async with self._meeting:
+        async with self._taken(self._meeting, patience):
             if self._server is None:
                 told = await self._told(WireRequest("describe"), patience)
                 self._server = agreed(told, self._connection.url)
-                room = self._server.slots + self._server.queue
-                self._places = asyncio.Semaphore(max(room, 1))
+                if self._room != at_once(self._server):
+                    self._room = at_once(self._server)
+                    self._places = asyncio.Semaphore(self._room)
             return self._server
 
 
@@ -262,6 +300,4 @@ def _asked(
     distinct_from: npt.NDArray[np.float32] | None,
     settings: dict[str, Any],
 ) -> CaseRequest:
-    if "preserve" in settings:
-        settings["preserve"] = tuple(settings["preserve"])
-    return CaseRequest(photos, keep, seed, key, distinct_from, Settings(**settings))
+    return CaseRequest(photos, keep, seed, key, distinct_from, settings_of(settings))

@@ -40,6 +40,7 @@ class Connection:
         shared_memory: ``"auto"`` hands large images to a server on this machine by shared memory,
             if it allows that.
         images: How results travel: ``"auto"`` sends pixels on this machine and PNG elsewhere.
+        plaintext: That photographs, keys and headers may go to another machine unencrypted.
 
     Raises:
         UsageError: A value makes no sense.
@@ -57,6 +58,7 @@ class Connection:
     key_file: Path | None = None
     shared_memory: SharedMemory = "auto"
     images: Images = "auto"
+    plaintext: bool = False
 
     def __post_init__(self) -> None:
         """Checks what the types cannot hold."""
@@ -65,6 +67,12 @@ class Connection:
         if tls and parts.scheme not in ("grpcs", "https"):
             raise UsageError(
                 f"Certificates do nothing over {parts.scheme}://; use grpcs:// or https://."
+            )
+        if not (self.secure or self.local or self.plaintext):
+            raise UsageError(
+                f"Over {parts.scheme}:// everybody on the way to {parts.hostname} can read and "
+                "change photographs; use grpcs:// or https://, or allow it (--plaintext, in Python "
+                "plaintext=True) in a network of your own."
             )
         if (self.cert_file is None) != (self.key_file is None):
             raise UsageError(

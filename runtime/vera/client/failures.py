@@ -7,8 +7,9 @@ was busy, or was lost on the way, is safe to send again.
 import json
 from typing import Any
 
-from vera.errors import BusyError, ServerError, VeraError
-from vera.scheduling.job import cancelled, late
+from vera.errors import BusyError, ServerError, UsageError, VeraError
+from vera.scheduling.job import late
+from vera.wire.event import plain_text
 from vera.wire.failure import from_text
 from vera.wire.tensors import MODEL
 
@@ -17,9 +18,22 @@ class LostError(ServerError):
     """A server could not be reached, or was lost on the way: a repetition may succeed."""
 
 
+class MisfitError(ServerError):
+    """An answer that cannot be that of the case that was sent."""
+
+
 def repeatable(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
     return isinstance(error, (BusyError, LostError))
+
+
+def may_be_outdated(error: BaseException) -> bool:
+    """Whether it can come of a server that has changed since it described itself.
+
+    One that got another bundle takes no case for the bundle that it had.
+    """
+    told = isinstance(error, (UsageError, ServerError))
+    return told and not isinstance(error, (LostError, MisfitError))
 
 
 def unfinished() -> LostError:
@@ -27,6 +41,14 @@ def unfinished() -> LostError:
     return LostError(
         "The server broke off in the middle of a case; nothing came of it, so try again and look "
         "into the server's log."
+    )
+
+
+def misfit(what: str) -> MisfitError:
+    """The error of an answer that cannot be used."""
+    return MisfitError(
+        f"The server's answer does not fit the case ({what}); nothing of it is used, so look into "
+        "the server's log, and encrypt the way to it if it is another machine."
     )
 
 
@@ -39,7 +61,7 @@ _RESTRICTED = "restricted"
 
 def told(text: str) -> VeraError:
     """The error that a server tells by text: VerA's own, or one of Triton's."""
-    error = from_text(text)
+    error = from_text(plain_text(text))
     if type(error) is not ServerError or "ServerError: " in text:
         return error
     said = text.lower()
@@ -58,8 +80,13 @@ def told(text: str) -> VeraError:
     return error
 
 
+def is_restricted(error: Any) -> bool:
+    """Whether a gRPC call was turned away for want of a header; Triton then says UNAVAILABLE."""
+    return _RESTRICTED in (error.details() or "").lower()
+
+
 def of_rpc(error: Any, url: str) -> VeraError:
-    """The error of a gRPC call that ended badly."""
+    """The error of a gRPC call that ended badly, and not because this side cancelled it."""
     import grpc
 
     code, details = error.code(), error.details() or ""
@@ -69,10 +96,10 @@ def of_rpc(error: Any, url: str) -> VeraError:
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return late()
-        case grpc.StatusCode.CANCELLED:
-            return cancelled()
+        case grpc.StatusCode.CANCELLED:  # not by this side, which asks itself before
+            return lost(url, details)
         case grpc.StatusCode.UNAVAILABLE:
-            return error_told if _RESTRICTED in details else lost(url, details)
+            return error_told if is_restricted(error) else lost(url, details)
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return forbidden(url)
         case grpc.StatusCode.UNIMPLEMENTED:
@@ -82,7 +109,7 @@ def of_rpc(error: Any, url: str) -> VeraError:
 
 def lost(url: str, reason: str) -> ServerError:
     """The error of a connection that failed; repeatable unless it is a matter of trust."""
-    said = " ".join(reason.split())[:200] or "no reason given"
+    said = " ".join(plain_text(reason).split())[:200] or "no reason given"
     if "certificate" in reason.lower():
         return ServerError(
             f"The certificate of the server at {url} is not trusted ({said}); name the authority "

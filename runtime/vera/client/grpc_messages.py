@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from vera.client.failures import told
+from vera.client.failures import misfit, told
 from vera.client.shared_memory import Region
 from vera.wire import event as events
 from vera.wire.event import Event
@@ -63,13 +63,20 @@ def infer_request(tensors: Tensors, region: Region | None = None) -> Any:
     return request
 
 
-def event_of(answer: Any) -> Event | None:
+def event_of(answer: Any, most: int) -> Event | None:
     """The event in a ``ModelStreamInferResponse``; None for one without outputs, as a last one is.
+
+    Args:
+        answer: As it came.
+        most: Bytes that it may have.
 
     Raises:
         VeraError: The answer is an error.
         ServerError: The answer is not understood.
+        MisfitError: It is too large.
     """
+    if answer.ByteSize() > most:
+        raise misfit("more than an answer can be")
     if answer.error_message:
         raise told(answer.error_message)
     response = answer.infer_response

@@ -1,13 +1,15 @@
 """Requests over gRPC: one stream per case, by the stubs of the KServe protocol."""
 
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vera.client.answers import MOST_BYTES, largest_answer
 from vera.client.cancelling import Cancellation
 from vera.client.connection import Connection
 from vera.client.ending import async_events_to_the_end, events_to_the_end
-from vera.client.failures import of_rpc
+from vera.client.failures import is_restricted, of_rpc
 from vera.client.grpc_messages import event_of, infer_request, packed
 from vera.client.shared_memory import Region, shared
 from vera.errors import UsageError
@@ -60,8 +62,9 @@ class GrpcTransport:
             )
             try:
                 with cancel.breaking(call.cancel):
-                    yield from events_to_the_end(call, event_of, call.cancel)
+                    yield from events_to_the_end(call, _reader(request), call.cancel)
             except grpc.RpcError as error:
+                cancel.check()
                 raise of_rpc(error, self._connection.url) from error
             finally:
                 call.cancel()
@@ -78,12 +81,14 @@ class GrpcTransport:
         if not self._sharing or raw < _SHARED_FROM or not isinstance(photos, list):
             yield None
             return
-        with shared(packed(photos)) as region:
+        pieces = packed(photos)
+        with shared(sum(map(len, pieces))) as region:
             if region is None or not self._registered(region):
                 yield None
                 return
-            region.unlink()  # the server holds it: even a kill leaves no name behind
+            region.unlink()  # the server holds it: even a kill leaves no photograph behind a name
             try:
+                region.write(pieces)
                 yield region
             finally:
                 self._unregister(region)
@@ -98,7 +103,8 @@ class GrpcTransport:
         try:
             self._stub.SystemSharedMemoryRegister(message, **self._short())
         except grpc.RpcError as error:
-            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+            passing = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+            if is_restricted(error) or error.code() not in passing:
                 self._sharing = False  # another machine behind this port, or it is forbidden
             return False
         return True
@@ -145,7 +151,7 @@ class AsyncGrpcTransport:
             iter((sent,)), timeout=timeout_s, metadata=_metadata(self._connection)
         )
         try:
-            async for event in async_events_to_the_end(call, event_of):
+            async for event in async_events_to_the_end(call, _reader(request)):
                 yield event
         except grpc.RpcError as error:
             raise of_rpc(error, self._connection.url) from error
@@ -157,11 +163,15 @@ class AsyncGrpcTransport:
         await self._channel.close()
 
 
+def _reader(request: WireRequest) -> Callable[[Any], Event | None]:
+    return partial(event_of, most=largest_answer(request, as_text=False))
+
+
 def _options(connection: Connection) -> list[tuple[str, Any]]:
     connect_ms = int(connection.connect_timeout_s * 1000)
     return [
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_receive_message_length", MOST_BYTES),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_ANSWER_MS),
         ("grpc.min_reconnect_backoff_ms", connect_ms),  # how long one attempt to connect may take

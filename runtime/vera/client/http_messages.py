@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vera.client.failures import told
+from vera.client.failures import misfit, told
 from vera.errors import ServerError
 from vera.wire import event as events
 from vera.wire.event import Event
@@ -18,6 +18,7 @@ from vera.wire.tensors import MODEL, Tensors
 PATH = f"/v2/models/{MODEL}/generate_stream"
 
 _DATA = b"data:"
+_PAGE_BYTES = 65_536
 
 
 def body(tensors: Tensors) -> bytes:
@@ -35,20 +36,42 @@ def body(tensors: Tensors) -> bytes:
 class Lines:
     """Server-sent events, put together from the pieces in which they come."""
 
-    def __init__(self) -> None:
-        """Nothing has come yet."""
+    def __init__(self, most: int) -> None:
+        """Nothing has come yet; a line may have ``most`` bytes."""
         self._open: list[bytes] = []
+        self._size, self._most = 0, most
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """The content of each ``data`` line that ends in this piece."""
+        """The content of each ``data`` line that ends in this piece.
+
+        Raises:
+            MisfitError: A line goes on and on.
+        """
         *ended, rest = piece.split(b"\n")
         for line in ended:
             whole = b"".join((*self._open, line))
             self._open.clear()
+            self._size = 0
             if whole.startswith(_DATA):
                 yield whole[len(_DATA) :].strip()
         if rest:
             self._open.append(rest)
+            self._size += len(rest)
+            if self._size > self._most:
+                raise misfit("more than an answer can be")
+
+
+class Page:
+    """The beginning of an answer that is no stream of events; the rest of it is not of interest."""
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self.content = b""
+
+    def is_full_with(self, piece: bytes) -> bool:
+        """Take a piece; whether there is room for no more."""
+        self.content = (self.content + piece)[:_PAGE_BYTES]
+        return len(self.content) == _PAGE_BYTES
 
 
 def event_of(data: bytes) -> Event | None:
@@ -57,6 +80,7 @@ def event_of(data: bytes) -> Event | None:
     Raises:
         VeraError: It is an error.
         ServerError: It is not understood.
+        MisfitError: A tensor is not what it should be.
     """
     try:
         answer = json.loads(data)
@@ -69,7 +93,10 @@ def event_of(data: bytes) -> Event | None:
         raise told(str(error))
     if "EVENT" not in answer:
         return None
-    tensors = {name: _tensor(value) for name, value in answer.items() if name in _OUTPUTS}
+    try:
+        tensors = {name: _tensor(value) for name, value in answer.items() if name in _OUTPUTS}
+    except (AttributeError, TypeError, ValueError, ArithmeticError) as wrong:
+        raise misfit("a tensor that is none") from wrong
     return events.from_tensors(tensors, base64=True)
 
 

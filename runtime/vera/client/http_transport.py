@@ -8,11 +8,12 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from vera.client.answers import largest_answer
 from vera.client.cancelling import Cancellation
 from vera.client.connection import Connection
 from vera.client.ending import async_events_to_the_end, events_to_the_end
 from vera.client.failures import of_http, of_status
-from vera.client.http_messages import PATH, Lines, body, event_of
+from vera.client.http_messages import PATH, Lines, Page, body, event_of
 from vera.errors import UsageError
 from vera.wire import request as requests
 from vera.wire.event import Event
@@ -29,7 +30,8 @@ _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 20),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 ]
-_TYPE = {"content-type": "application/json"}
+# Compressed events could expand beyond what may come; they are read as they are.
+_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 
 
 class HttpTransport:
@@ -46,7 +48,7 @@ class HttpTransport:
         """See :class:`vera.client.transport.Transport`."""
         import httpx
 
-        lines, line = Lines(), _Line()
+        lines, line = Lines(largest_answer(request, as_text=True)), _Line()
         options = _options(self._connection, request, timeout_s)
         options["extensions"] = {"trace": line.trace}
         transport = httpx.HTTPTransport(verify=self._tls, socket_options=_KEEPALIVE)
@@ -55,13 +57,14 @@ class HttpTransport:
             try:
                 with http.stream("POST", **options) as response:
                     if response.status_code != httpx.codes.OK:
-                        content = response.read()
-                        raise of_status(response.status_code, content, self._connection.url)
+                        page = Page()
+                        any(map(page.is_full_with, response.iter_raw()))
+                        raise of_status(response.status_code, page.content, self._connection.url)
                     pieces = map(lines.feed, response.iter_raw())
                     yield from events_to_the_end(chain.from_iterable(pieces), event_of, line.cut)
             except (httpx.HTTPError, OSError) as error:
                 cancel.check()
-                raise of_http(error, self._connection.url) from error
+                raise of_http(error, self._connection.url) from _without_request(error)
             cancel.check()
 
     def close(self) -> None:
@@ -120,17 +123,21 @@ class AsyncHttpTransport:
         """See :class:`vera.client.transport.AsyncTransport`."""
         import httpx
 
-        lines, url = Lines(), self._connection.url
+        lines, url = Lines(largest_answer(request, as_text=True)), self._connection.url
         options = _options(self._connection, request, timeout_s)
         try:
             async with self._client.stream("POST", **options) as response:
                 if response.status_code != httpx.codes.OK:
-                    raise of_status(response.status_code, await response.aread(), url)
+                    page = Page()
+                    async for piece in response.aiter_raw():
+                        if page.is_full_with(piece):
+                            break
+                    raise of_status(response.status_code, page.content, url)
                 told = (data async for piece in response.aiter_raw() for data in lines.feed(piece))
                 async for event in async_events_to_the_end(told, event_of):
                     yield event
         except (httpx.HTTPError, OSError) as error:
-            raise of_http(error, url) from error
+            raise of_http(error, url) from _without_request(error)
 
     async def close(self) -> None:
         """See :class:`vera.client.transport.AsyncTransport`."""
@@ -146,9 +153,18 @@ def _options(
     return {
         "url": connection.base + PATH,
         "content": body(as_text),
-        "headers": [*_TYPE.items(), *connection.headers],
+        "headers": [*_HEADERS.items(), *connection.headers],
         "timeout": httpx.Timeout(timeout_s, connect=_least(connection, timeout_s)),
     }
+
+
+def _without_request(error: Exception) -> Exception:
+    """An error of httpx holds its request, and that the photographs."""
+    import httpx
+
+    if isinstance(error, httpx.HTTPError):
+        error.request = httpx.Request("POST", PATH)
+    return error
 
 
 def _least(connection: Connection, timeout_s: float | None) -> float:

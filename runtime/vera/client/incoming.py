@@ -1,107 +1,92 @@
 """The events of a case, made into its results."""
 
-import io
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from vera.case.request import Result
-from vera.client.failures import unfinished
+from vera.client.acceptance import Terms, accepted
+from vera.client.failures import misfit, unfinished
 from vera.client.outgoing import Outgoing
-from vera.errors import ServerError
+from vera.client.typed import fits
 from vera.wire.event import Done, Event, Progress, ResultEvent
+from vera.wire.server import ServerContract
+
+# Of case.pipeline. A server of a later version may have others, and whatever else it tells is not
+# for a terminal.
+STAGES = ("find", "invert", "draw", "done")
+_OTHER_STAGE = "work"
 
 
 class Incoming:
-    """Collects what a server tells of one case, over all attempts.
+    """Collects what a server tells of one case.
 
-    A repeated attempt tells the same again: what is here already is passed over, and progress never
-    goes back.
+    Every attempt begins anew: a pair put together from two of them could be two people. Progress
+    alone goes on, and never back.
     """
 
-    def __init__(self, sent: Outgoing) -> None:
+    def __init__(self, sent: Outgoing, server: ServerContract) -> None:
         """Nothing has come yet."""
-        self._sent = sent
+        self._known = sent.known
         self._photos = len(sent.request.photos)
-        self._count = self._photos * sent.request.settings.variants
+        self._terms = Terms(sent.request, server)
         self._results: dict[int, Result] = {}
         self._fraction = 0.0
-        self._done: Done | None = None
+        self.done: Done | None = None
 
-    def take(self, event: Event) -> Event | Result | None:
-        """What is new in an event: progress, a result or the end; None if nothing is.
+    def begin(self) -> None:
+        """Forget what an earlier attempt told."""
+        self._results.clear()
+        self.done = None
+
+    def take(self, event: Event) -> Progress | None:
+        """Keep an event of this attempt.
+
+        Returns:
+            Progress, if it is some.
 
         Raises:
-            ServerError: The event does not belong to this case.
+            MisfitError: The event does not belong to this case.
         """
+        if self.done is not None:
+            raise misfit("more after its end")
         match event:
             case Progress():
-                if event.fraction < self._fraction:
-                    return None
-                self._fraction = event.fraction
-                return event
+                return self._further(event)
             case ResultEvent():
-                if event.index in self._results:
-                    return None
-                self._results[event.index] = result = self._result(event)
-                return result
-            case Done():
-                self._done = event
-                return event
-        raise _misfit("an event that no case has")
+                self._keep(event)
+                return None
+            case Done() if fits(event, Done):
+                self.done = event
+                return None
+        raise misfit("an event that no case has")
 
     def results(self) -> list[Result]:
-        """All results in their order.
+        """All results in their order; there are none before the end.
 
         Raises:
             LostError: The stream ended before the case was done.
+            MisfitError: There are too few.
         """
-        if self._done is None:
+        if self.done is None:
             raise unfinished()
-        if len(self._results) != self._count:
-            raise _misfit(f"{len(self._results)} results instead of {self._count}")
-        return [self._results[i] for i in range(self._count)]
+        count = self._terms.count
+        if len(self._results) != count:
+            raise misfit(f"{len(self._results)} results instead of {count}")
+        return [self._results[i] for i in range(count)]
 
-    def _result(self, event: ResultEvent) -> Result:
-        if event.count != self._count or not 0 <= event.index < self._count:
-            raise _misfit(f"{event.count} results instead of {self._count}")
+    def _further(self, event: Progress) -> Progress | None:
+        if not fits(event, Progress) or not 0 <= event.fraction <= 1:
+            raise misfit("progress that is none")
+        if event.fraction < self._fraction:
+            return None
+        self._fraction = event.fraction
+        return event if event.stage in STAGES else replace(event, stage=_OTHER_STAGE)
+
+    def _keep(self, event: ResultEvent) -> None:
+        if event.index in self._results:
+            raise misfit("the same result twice")
+        image = accepted(event, self._terms)
         report = event.report
-        if (report.verdict == "anonymized") != (event.image is not None):
-            raise _misfit("a verdict that its image contradicts")
-        known = self._sent.known.get((event.index % self._photos, report.reason or ""))
+        known = self._known.get((event.index % self._photos, report.reason or ""))
         if known is not None:
             report = replace(report, message=known)
-        if event.image is None:
-            return Result(None, report)
-        if event.shape is None:
-            raise _misfit("an image without a shape")
-        image = _decoded(event.image, event.shape, self._sent.request.images)
-        return Result(image, report, event.person)
-
-
-def _decoded(data: bytes, shape: tuple[int, int, int], images: str) -> npt.NDArray[np.uint8]:
-    """uint8 [h, w, 3]."""
-    height, width, channels = shape
-    if channels != 3 or height < 1 or width < 1:
-        raise _misfit("an image of an odd shape")
-    if images == "raw":
-        if len(data) != height * width * 3:
-            raise _misfit("an image that does not have its shape")
-        return np.frombuffer(data, np.uint8).reshape(shape).copy()
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if picture.size != (width, height):
-                raise _misfit("an image that does not have its shape")
-            return np.array(picture.convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _misfit("an image that cannot be decoded") from error
-
-
-def _misfit(what: str) -> ServerError:
-    return ServerError(
-        f"The server answered with {what}; nothing of this case is used, so look into its log and "
-        "update the older of client and server."
-    )
+        self._results[event.index] = Result(image, report, event.person)

@@ -6,34 +6,41 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
+from vera.case.case import Case
 from vera.case.request import CaseRequest, Progress, Result
 from vera.check import Row
-from vera.client.agreement import RemoteBundle, agreed, checked
+from vera.client.agreement import RemoteBundle, agreed, at_once, checked
 from vera.client.cancelling import Cancellation
 from vera.client.connection import Connection
+from vera.client.failures import MisfitError, may_be_outdated
+from vera.client.forgetting import forgetting
 from vera.client.incoming import Incoming
 from vera.client.outgoing import checked as checked_request
 from vera.client.outgoing import outgoing
 from vera.client.retrying import Patience, RetryBudget
 from vera.client.transport import Transport, opened
-from vera.scheduling.job import Job, Times, cancelled
-from vera.wire import event as events
+from vera.errors import VeraError
+from vera.scheduling.job import Control, Job, Times, cancelled
 from vera.wire.event import Event
 from vera.wire.request import WireRequest
 from vera.wire.server import ServerContract
 
 T = TypeVar("T")
 
-# Cases of `submit` that are sent at once; the server has a queue of its own.
-_AT_ONCE = 64
+# The results of a case, and the times that the server told.
+_Answer = tuple[list[Result], Times | None]
+
+# Threads that do the cases of `submit`.
+_THREADS = 64
 
 
 class RemoteCases:
     """Has cases done by a server; may be used by several threads at once.
 
-    No more cases are sent at once than the server has room for; the others wait here.
+    A server is sent a few cases for each of its slots at once; the others wait here, unread.
     """
 
     def __init__(
@@ -53,9 +60,9 @@ class RemoteCases:
         self._connection, self._wanted = connection, bundle
         self._transport = open_transport(connection)
         self._budget = RetryBudget(connection.retry_budget)
-        self._meeting = threading.Lock()
-        self._server: ServerContract | None = None
         self._state = threading.Condition()
+        self._server: ServerContract | None = None
+        self._meeting = False  # a case asks the server what it is
         self._open: set[Cancellation] = set()  # of every case that waits or works
         self._sent = 0  # cases that the server has now
         self._closed = False
@@ -114,8 +121,9 @@ class RemoteCases:
             ServerError: The server cannot be reached, broke off, or is of another contract.
             EngineError: An engine failed.
         """
-        with self._begun(Cancellation()) as cancel:
-            return self._do(asked, progress, self._patience(deadline, cancel), cancel)
+        with forgetting(), self._begun(Cancellation()) as cancel:
+            results, _ = self._do(asked, progress, self._patience(deadline, cancel), cancel)
+            return results
 
     def submit(
         self,
@@ -126,15 +134,18 @@ class RemoteCases:
         """Begin a case; see :meth:`run`. ``progress`` is called in a thread of the client's."""
         cancel = Cancellation()
         patience = self._patience(deadline, cancel)
-        job = Job(lambda control: self._do(asked, progress, patience, cancel, job), None)
+        # The job is its user's for as long as they like; the photographs are not in it.
+        job: Job[list[Result]] = Job(_done_elsewhere, None)
         job.withdraw = lambda _: cancel.cancel()
         with self._state:
             if self._closed:
                 raise cancelled()
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="vera-client")
+                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="vera-client")
             self._open.add(cancel)
-            self._pool.submit(self._fulfil, job, cancel)
+            work: list[Callable[[], _Answer]] = []
+            work.append(partial(self._do, asked, progress, patience, cancel))
+            self._pool.submit(self._fulfil, job, work, cancel)
         return job
 
     def close(self, *, drain: bool = False) -> None:
@@ -176,11 +187,14 @@ class RemoteCases:
             self._open.discard(cancel)
             self._state.notify_all()
 
-    def _fulfil(self, job: Job[list[Result]], cancel: Cancellation) -> None:
-        """Do a submitted case."""
+    def _fulfil(
+        self, job: Job[list[Result]], work: list[Callable[[], _Answer]], cancel: Cancellation
+    ) -> None:
+        """Do a submitted case, which is taken out of ``work``: the pool's own frame has that."""
         job.started = time.monotonic()
         try:
-            results = job.work(job.control)
+            with forgetting():
+                results, job.told = work.pop()()
         except BaseException as error:
             job.ended = time.monotonic()
             job.future.set_exception(error)
@@ -189,6 +203,7 @@ class RemoteCases:
             job.future.set_result(results)
         finally:
             self._ended(cancel)
+            del job  # this frame is in the error, and the error in the job
 
     def _do(
         self,
@@ -196,31 +211,74 @@ class RemoteCases:
         progress: Progress | None,
         patience: Patience,
         cancel: Cancellation,
-        job: Job[list[Result]] | None = None,
-    ) -> list[Result]:
+    ) -> _Answer:
         case = checked_request(asked)  # before a server is looked for
         server = self._met(patience, cancel)
-        told = progress is not None
-        sent = outgoing(asked, case, self._connection, server, progress=told)
-        incoming = Incoming(sent)
+        with self._place(at_once(server), patience, cancel):
+            try:
+                return self._asked_of(server, asked, case, progress, patience, cancel)
+            except VeraError as error:
+                server = self._another(error, server, patience, cancel)
+            return self._asked_of(server, asked, case, progress, patience, cancel)
 
-        def attempt() -> list[Result]:
-            for event in self._events(sent.request, patience, cancel):
-                new = incoming.take(event)
-                if progress is not None and isinstance(new, events.Progress):
-                    progress(new.stage, new.fraction)
-                if job is not None and isinstance(new, events.Done):
-                    job.told = Times(new.queue_s, new.work_s, new.steps)
-            return incoming.results()
-
-        with self._place(server.slots + server.queue, patience, cancel):
+    def _asked_of(
+        self,
+        server: ServerContract,
+        asked: CaseRequest,
+        case: Case,
+        progress: Progress | None,
+        patience: Patience,
+        cancel: Cancellation,
+    ) -> _Answer:
+        sent = outgoing(asked, case, self._connection, server, progress=progress is not None)
+        incoming = Incoming(sent, server)
+        # No closure: an error's frames keep their functions, and these what they enclose.
+        attempt = partial(self._attempt, sent.request, incoming, progress, patience, cancel)
+        try:
             return self._repeated(patience, attempt)
+        except MisfitError:
+            self._forget(server)
+            raise
+
+    def _another(
+        self, error: VeraError, before: ServerContract, patience: Patience, cancel: Cancellation
+    ) -> ServerContract:
+        """The server that is there by now, if it has another bundle; else raises the error."""
+        if not may_be_outdated(error):
+            raise error
+        self._forget(before)
+        now = self._met(patience, cancel)
+        if now.bundle.digest == before.bundle.digest:
+            raise error
+        return now
+
+    def _forget(self, server: ServerContract) -> None:
+        """It may be another one by now: the next case asks."""
+        with self._state:
+            if self._server is server:
+                self._server = None
+
+    def _attempt(
+        self,
+        request: WireRequest,
+        incoming: Incoming,
+        progress: Progress | None,
+        patience: Patience,
+        cancel: Cancellation,
+    ) -> _Answer:
+        incoming.begin()
+        for event in self._events(request, patience, cancel):
+            further = incoming.take(event)
+            if progress is not None and further is not None:
+                progress(further.stage, further.fraction)
+        results, done = incoming.results(), incoming.done
+        return results, None if done is None else Times(done.queue_s, done.work_s, done.steps)
 
     @contextmanager
     def _place(self, most: int, patience: Patience, cancel: Cancellation) -> Iterator[None]:
-        """Wait here for what the server would refuse: more cases than it works on and keeps."""
+        """Wait here while the server has as many cases as it is to be sent at once."""
         with cancel.breaking(self._wake), self._state:
-            while self._sent >= max(most, 1):
+            while self._sent >= most:
                 self._state.wait(patience.left())
             self._sent += 1
         try:
@@ -235,17 +293,28 @@ class RemoteCases:
             self._state.notify_all()
 
     def _met(self, patience: Patience, cancel: Cancellation) -> ServerContract:
-        with self._meeting:
-            if self._server is None:
-                self._server = self._repeated(
-                    patience,
-                    lambda: agreed(
-                        self._events(WireRequest("describe"), patience, cancel),
-                        self._connection.url,
-                        self._wanted,
-                    ),
-                )
-            return self._server
+        with cancel.breaking(self._wake), self._state:
+            while self._server is None and self._meeting:
+                self._state.wait(patience.left())
+            if self._server is not None:
+                return self._server
+            self._meeting = True
+        try:
+            server = self._repeated(
+                patience,
+                lambda: agreed(
+                    self._events(WireRequest("describe"), patience, cancel),
+                    self._connection.url,
+                    self._wanted,
+                ),
+            )
+            with self._state:
+                self._server = server
+            return server
+        finally:
+            with self._state:
+                self._meeting = False
+                self._state.notify_all()
 
     def _events(
         self, request: WireRequest, patience: Patience, cancel: Cancellation
@@ -265,3 +334,8 @@ class RemoteCases:
                 patience.succeeded(tried.retry_state.attempt_number)
                 return value
         raise AssertionError("tenacity ends by a result or an error")
+
+
+def _done_elsewhere(control: Control) -> list[Result]:
+    """The work of a job that no scheduler is to do."""
+    raise AssertionError("a server does it")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,6 +46,8 @@ from vera.versions import bundle_report
 
 if TYPE_CHECKING:
     from vera.anonymizer import Anonymizer
+    from vera.client.remote import RemoteCases
+    from vera.wire.server import ServerContract
 
 EXAMPLES = """examples:
   vera anonymize before.jpg --keep mouth --out out/
@@ -142,6 +145,8 @@ def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
     judges = [file.open() for file in files]
     anonymizer = opening(judges)
     config = _config(args, settings, anonymizer.bundle, tuple(map(judge_digest, judges)), secret)
+    if connection is not None:
+        config = replace(config, vera=_server(anonymizer).vera)
     log = JobLog(args.log or args.out / LOG_NAME, config, args.workers)
     if args.log is not None:  # found now, not after hours
         prepare_folder(args.log.parent)
@@ -155,7 +160,7 @@ def _run(args: argparse.Namespace, opened: OpenAnonymizer) -> int:
             print(outcome.failure.trace, file=sys.stderr)
 
     try:
-        with display.running(), _crew(args.workers, opening, anonymizer, display) as crew:
+        with display.running(), _crew(args.workers, opening, anonymizer, display, config) as crew:
             run_job(crew, cases, config, summary=summary, finished=finished, ended=log.write)
     except KeyboardInterrupt:
         print(
@@ -199,12 +204,16 @@ def _config(
 
 @contextmanager
 def _crew(
-    workers: int, opening: Opening, anonymizer: OpenedAnonymizer, display: Display
+    workers: int,
+    opening: Opening,
+    anonymizer: OpenedAnonymizer,
+    display: Display,
+    config: JobConfig,
 ) -> Iterator[Crew]:
     if opening.connection is not None:
         remote = cast("Anonymizer", anonymizer)
         progress = display.stage if workers == 1 else None
-        with RemoteCrew(workers, remote, progress=progress) as crew:
+        with RemoteCrew(workers, remote, version=config.vera, progress=progress) as crew:
             yield crew
         remote.close()
     elif workers == 1:
@@ -212,3 +221,8 @@ def _crew(
     else:
         with Workers(workers, opening) as crew:
             yield crew
+
+
+def _server(anonymizer: OpenedAnonymizer) -> "ServerContract":
+    remote = cast("RemoteCases", cast("Anonymizer", anonymizer).cases)
+    return remote.server

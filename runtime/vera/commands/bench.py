@@ -4,19 +4,23 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vera.commands.connection import add_access, connection_of
 from vera.commands.parsing import OK, Commands, OpenAnonymizer, command, count, positive
 
 if TYPE_CHECKING:
     from vera.benchmark.opening import Openers
+    from vera.client.connection import Connection
 
 EXAMPLES = """examples:
   vera bench --local --scenario stages single-stream
   vera bench --local --baseline one-at-a-time --scenario sweep --clients 1 2 4 8 --out bench/
   vera bench --local --url grpc://localhost:8001 --scenario single-stream --json overhead.json
   vera bench --url grpc://localhost:8001 --scenario server --bound 10
+  vera bench --url grpcs://faces.example:443 --tls-cert me.pem --tls-key me.key
   vera bench --compare before.json after.json
 
 Every target gets the same cases with the same seeds, and its pictures are compared before anything
@@ -41,6 +45,7 @@ def add(commands: Commands) -> None:
     add("--out", type=Path, help="folder for bench.json and plots")
     add("--json", type=Path, metavar="FILE", help="write the record here")
     _add_targets(parser)
+    add_access(parser.add_argument_group("access to the servers").add_argument)
     _add_cases(parser)
     _add_loads(parser)
 
@@ -60,6 +65,12 @@ def _add_targets(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=positive, help="cases at a time in process; default: one per core")
     add("--threads", type=positive, help="shared by all workers; default: all cores")
     add("--queue", type=count, default=64, help="further cases that wait; default: %(default)s")
+    add(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="of the engines in process; default: %(default)s",
+    )
     add("--server-pid", type=positive, metavar="PID", help="tell this server's memory, too")
 
 
@@ -95,16 +106,34 @@ def _add_loads(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of the sweep; offline takes the largest; default: 1 2 4 8 16",
     )
-    add("--queries", type=positive, default=32, help="of each load; default: %(default)s")
+    add(
+        "--queries",
+        type=positive,
+        default=32,
+        help="of each load, two for each client at least; default: %(default)s",
+    )
     add("--seconds", type=_seconds, help="begin no further query of a load after this")
-    add("--rounds", type=positive, default=4, help="alternations of targets; default: %(default)s")
-    add("--warmup", type=count, default=2, help="uncounted queries; default: %(default)s")
+    add(
+        "--rounds",
+        type=positive,
+        default=4,
+        help="alternations of targets, fewer where a client would ask less than four times in "
+        "each; default: %(default)s",
+    )
+    add(
+        "--warmup",
+        type=count,
+        default=2,
+        help="uncounted queries, before as many at once as a load asks (at most two a slot); "
+        "0: none; default: %(default)s",
+    )
     add("--rate", type=_seconds, help="arrivals a second; default: look for the largest")
     add(
         "--bound",
         type=_seconds,
         metavar="SECONDS",
-        help="of 99 %% of the arrivals; default: five times the median of one client",
+        help="of 99 %% of the arrivals; default: five times the median of one client of the first "
+        "target",
     )
     add("--deadline", type=_seconds, metavar="SECONDS", help="of every query, waiting included")
     add("--processes", type=positive, default=3, help="of the cold start; default: %(default)s")
@@ -145,10 +174,23 @@ def _openers(
 
     return Openers(
         bundle=lambda: load_bundle(args.bundle),
-        engines=lambda bundle, threads: OnnxEngines(bundle, threads=threads),
+        engines=lambda bundle, threads: OnnxEngines(bundle, threads=threads, device=args.device),
         anonymizer=opened or Anonymizer,
         baselines=baselines,
+        connections=_connections(args),
     )
+
+
+def _connections(args: argparse.Namespace) -> "list[Connection]":
+    """The servers, with the same access; without retries, which would hide rejected queries."""
+    found = []
+    for url in args.url or [None]:
+        # The deadline is that of a query, here or on a server.
+        asked = argparse.Namespace(**{**vars(args), "url": url, "deadline": None})
+        connection = connection_of(asked)
+        if connection is not None:
+            found.append(replace(connection, retries=0))
+    return found
 
 
 def _seconds(text: str) -> float:

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ _FIELDS = {
     "tls_ca": "ca_file",
     "tls_cert": "cert_file",
     "tls_key": "key_file",
+    "plaintext": "plaintext",
 }
 
 
@@ -35,6 +36,11 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="of each case with all its retries; default: none",
     )
+    add_access(add)
+
+
+def add_access(add: Callable[..., object]) -> None:
+    """Adds, by a group's ``add_argument``, the flags of what lets a client in."""
     add(
         "--header",
         action="append",
@@ -45,6 +51,12 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     add("--tls-ca", type=Path, metavar="PEM", help="authorities to trust; default: the system's")
     add("--tls-cert", type=Path, metavar="PEM", help="certificate of yours, if the server asks")
     add("--tls-key", type=Path, metavar="PEM", help="its private key")
+    add(
+        "--plaintext",
+        action="store_const",
+        const=True,
+        help="let photographs go to another machine unencrypted, over grpc:// or http://",
+    )
 
 
 def connection_of(args: argparse.Namespace, *local: str) -> "Connection | None":
@@ -57,7 +69,8 @@ def connection_of(args: argparse.Namespace, *local: str) -> "Connection | None":
     Raises:
         UsageError: Flags do not fit together, or a value makes no sense.
     """
-    given = {flag: getattr(args, flag) for flag in _FIELDS if getattr(args, flag) is not None}
+    flags = vars(args)
+    given = {flag: flags[flag] for flag in _FIELDS if flags.get(flag) is not None}
     if args.url is None:
         if given:
             flag = next(iter(given)).replace("_", "-")

@@ -21,8 +21,9 @@ _EXAMPLES = """examples:
   vera serve models/                                    at 127.0.0.1: HTTP 8000, gRPC 8001
   vera serve models/ --http-port 0 --grpc-port 0 --metrics-port 0 --ready-file ready.json
 
-SIGTERM or Ctrl-C: no new work, cases in work are finished, then the server ends; a second
-Ctrl-C ends it at once. Exit codes: 0 stopped and drained, 1 it failed or was killed, 2 usage."""
+SIGTERM, SIGHUP or Ctrl-C: no new work, cases in work are finished, then the server
+ends; a second Ctrl-C ends it at once. Exit codes: 0 stopped and drained, 1 it failed or was
+killed, 2 usage."""
 
 _POLL_S = 0.2
 
@@ -38,6 +39,7 @@ def add(commands: Commands) -> None:
     for name in ("http", "grpc", "metrics"):
         port = getattr(given, f"{name}_port")
         _add(parser, f"--{name}-port", "0: a free one", port, type=int, metavar="N")
+    _add(parser, "--metrics-host", "address of the metrics; never encrypted", given.metrics_host)
     _add(parser, "--server", "auto, bundled, docker, podman, or a path", given.server)
     _add(parser, "--python", "interpreter whose environment runs the models", type=Path)
     _add(parser, "--image", "container image with VerA in it; see deploy/Dockerfile")
@@ -123,14 +125,17 @@ def _until_stopped(server: Any, stopping: threading.Event, asked: list[int]) -> 
 
 @contextmanager
 def _stopping() -> Iterator[tuple[threading.Event, list[int]]]:
-    """SIGTERM and Ctrl-C set the event and are counted; the old handlers come back."""
+    """SIGTERM, SIGHUP and Ctrl-C set the event and are counted; the old handlers come back."""
     stopping, asked = threading.Event(), []
 
     def handle(number: int, _: FrameType | None) -> None:
         asked.append(number)
         stopping.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield stopping, asked
     finally:
@@ -140,10 +145,17 @@ def _stopping() -> Iterator[tuple[threading.Event, list[int]]]:
 
 def _tell(urls: Any, version: str, options: ServeOptions) -> None:
     print(f"ready: {urls.grpc} {urls.http} (metrics {urls.metrics}), Triton {version}", flush=True)
-    if not options.loopback and options.tls_cert is None:
+    if options.loopback or options.tls_ca is not None:
+        return
+    if options.tls_cert is None:
         _say(
             "photographs travel unencrypted and anybody who reaches this address may send some; "
             "put a gateway with TLS and authentication before it."
+        )
+    else:
+        _say(
+            "anybody who reaches this address may send photographs, since no certificate is asked "
+            "for; pass --tls-ca, or put a gateway with authentication before it."
         )
 
 

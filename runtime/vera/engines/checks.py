@@ -128,7 +128,7 @@ def mapped(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # ONNX Runtime's exceptions have no common base class of their own
         said = (str(error).splitlines() or ["no message"])[0]
-        raise EngineError(
-            f"Engine {name} failed ({type(error).__name__}: {said}); run vera check, or use "
-            "another bundle."
-        ) from error
+        kind, advice = type(error).__name__, "run vera check, or use another bundle."
+        failed = EngineError(f"Engine {name} failed ({kind}: {said}); {advice}")
+        failed.outside = f"Engine {name} failed ({kind}); {advice}"
+        raise failed from error

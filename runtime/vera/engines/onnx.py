@@ -67,6 +67,7 @@ class OnnxEngines:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._provider = _PROVIDERS[device]
         self._shared = shared or _alone
+        self._on_cpu = device == "cpu"  # on a GPU another session would be there twice for nothing
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, int], InferenceSession] = {}
         if device != "cpu":
@@ -85,7 +86,7 @@ class OnnxEngines:
         """
         spec = self._specs[name]
         check_inputs(spec, inputs)
-        session = self._session(name, 1 if self._shared() else self._threads)
+        session = self._session(name, 1 if self._on_cpu and self._shared() else self._threads)
         names = [output.name for output in spec.outputs]
         with mapped(name):
             values = session.run(names, {key: np.ascontiguousarray(v) for key, v in inputs.items()})

@@ -113,15 +113,15 @@ def pixel_count(content: bytes) -> int | None:
 
     Returns:
         0 for what is no image that is taken here; None for more than Pillow opens without its
-        limit lifted (178,956,970). Not lifted here: the limit is global, and this may be called
-        while another thread decodes.
+        limit lifted (178,956,970), and for what does not even fit into memory as a file. Not lifted
+        here: the limit is global, and this may be called while another thread decodes.
     """
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
             return picture.width * picture.height
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
         return None
     except Exception:  # decoders raise nearly anything on damaged data
         return 0
@@ -201,15 +201,15 @@ def _check_header(picture: "Image.Image", path: Path, pixel_limit: int, notes: l
             f"'{path}' has {picture.width} x {picture.height} pixels, more than the limit of "
             f"{pixel_limit}; make it smaller or raise the limit."
         )
-    frames = int(getattr(picture, "n_frames", 1))
-    if frames == 1:
+    # Not how many: for that the decoders of TIFF and GIF go through all of the file.
+    if not getattr(picture, "is_animated", False):
         return
     if picture.format == "MPO":  # what many cameras write: the photograph and a preview behind it
         notes.append("The file holds further pictures behind the first; only the first was used.")
         return
     raise PhotoError(
-        f"'{path}' is animated or has several pages ({frames} pictures); save the one to be "
-        "anonymised as a file of its own."
+        f"'{path}' is animated or has several pages; save the one to be anonymised as a file of "
+        "its own."
     )
 
 

@@ -39,21 +39,23 @@ class Place:
 
     Attributes:
         repository: Folder of the models.
-        host: Address to listen at.
+        host: Address to listen at for gRPC.
+        http_host: For HTTP.
+        metrics_host: For the metrics.
         tls: Certificate, key and, with mutual TLS, authorities; empty without TLS.
         shm_prefix: Of the names of its shared memory.
         backends: Folder of its back ends; None is its own choice.
         caches: Folder of its caches; None is its own choice.
-        http_host: Address of HTTP if it is another one.
     """
 
     repository: Path
     host: str
+    http_host: str
+    metrics_host: str
     tls: tuple[Path, ...]
     shm_prefix: str
     backends: Path | None = None
     caches: Path | None = None
-    http_host: str | None = None
 
 
 def known_flags(help_text: str) -> frozenset[str]:
@@ -115,11 +117,11 @@ def _models(options: ServeOptions, place: Place) -> Iterator[str]:
 
 
 def _network(ports: Ports, place: Place) -> Iterator[str]:
-    yield f"--http-address={_evhtp(place.http_host or place.host)}"
+    yield f"--http-address={_evhtp(place.http_host)}"
     yield f"--http-port={ports.http}"
     yield f"--grpc-address={bracketed(place.host)}"
     yield f"--grpc-port={ports.grpc}"
-    yield f"--metrics-address={_evhtp(place.host)}"
+    yield f"--metrics-address={_evhtp(place.metrics_host)}"
     yield f"--metrics-port={ports.metrics}"
     if place.tls:
         certificate, key, *authorities = place.tls

@@ -9,6 +9,11 @@ from vera.errors import UsageError
 AUTO, BUNDLED, DOCKER, PODMAN = "auto", "bundled", "docker", "podman"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at this address."""
+    return ipaddress.ip_address(host).is_loopback
+
+
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
     """How a model repository is served.
@@ -18,6 +23,7 @@ class ServeOptions:
         http_port: Port of HTTP; 0 takes a free one, as for the others.
         grpc_port: Port of gRPC.
         metrics_port: Port of the metrics.
+        metrics_host: Address of the metrics, which Triton never encrypts.
         server: ``auto``, ``bundled``, ``docker``, ``podman``, or the path of a tritonserver.
         python: Interpreter whose environment runs the Python models, and has nvidia-pytriton for
             ``bundled``; None takes this process's.
@@ -38,6 +44,7 @@ class ServeOptions:
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
+    metrics_host: str = "127.0.0.1"
     server: str = AUTO
     python: Path | None = None
     image: str | None = None
@@ -57,12 +64,13 @@ class ServeOptions:
         Raises:
             UsageError: The address is none, ports clash, half of a TLS pair is missing.
         """
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError as error:
-            raise UsageError(
-                f"--host must be an address such as 127.0.0.1 or 0.0.0.0, got {self.host!r}."
-            ) from error
+        for flag, host in (("--host", self.host), ("--metrics-host", self.metrics_host)):
+            try:
+                ipaddress.ip_address(host)
+            except ValueError as error:
+                raise UsageError(
+                    f"{flag} must be an address such as 127.0.0.1 or 0.0.0.0, got {host!r}."
+                ) from error
         ports = (self.http_port, self.grpc_port, self.metrics_port)
         fixed = [port for port in ports if port]
         if len(set(fixed)) < len(fixed) or not all(0 <= port < 2**16 for port in ports):
@@ -78,8 +86,8 @@ class ServeOptions:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
-        return ipaddress.ip_address(self.host).is_loopback
+        """Whether only this machine can send photographs to the server."""
+        return is_loopback(self.host)
 
     @property
     def tls_files(self) -> tuple[Path, ...]:

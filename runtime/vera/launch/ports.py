@@ -32,10 +32,11 @@ def choose_ports(options: ServeOptions) -> Ports:
         UsageError: One is taken, or the address is not of this machine.
     """
     wanted = (options.http_port, options.grpc_port, options.metrics_port)
+    hosts = (options.host, options.host, options.metrics_host)
     with ExitStack() as held:  # held together, so that free ones differ
         # Fixed ones first: a free one must not be one of them.
         found = {
-            place: _bound(held, options.host, wanted[place])
+            place: _bound(held, hosts[place], wanted[place])
             for place in sorted(range(3), key=lambda place: wanted[place] == 0)
         }
     return Ports(*(found[place] for place in range(3)))

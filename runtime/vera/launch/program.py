@@ -8,7 +8,7 @@ from typing import Literal
 
 from vera.errors import ServerError, UsageError
 from vera.launch.interpreter import Interpreter, probe
-from vera.launch.options import AUTO, BUNDLED, DOCKER, PODMAN, ServeOptions
+from vera.launch.options import AUTO, BUNDLED, DOCKER, PODMAN, ServeOptions, is_loopback
 
 Kind = Literal["system", "bundled", "container"]
 
@@ -77,11 +77,12 @@ def _given(options: ServeOptions, path: Path) -> Program:
 
 
 def _bundled(options: ServeOptions, interpreter: Interpreter) -> Program:
-    if not options.loopback:
-        raise ServerError(
-            f"The server in nvidia-pytriton is of 2024 and has known holes: it may listen at "
-            f"127.0.0.1 only, got --host {options.host}; use NVIDIA's container 26.07 or newer."
-        )
+    for flag, host in (("--host", options.host), ("--metrics-host", options.metrics_host)):
+        if not is_loopback(host):
+            raise ServerError(
+                f"The server in nvidia-pytriton is of 2024 and has known holes: it may listen at "
+                f"127.0.0.1 only, got {flag} {host}; use NVIDIA's container 26.07 or newer."
+            )
     if interpreter.pytriton is None:
         raise ServerError(
             "nvidia-pytriton is not in the Python environment; pip install 'vera[server]' there, "

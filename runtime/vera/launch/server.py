@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -15,16 +16,20 @@ from types import TracebackType
 from typing import Self
 
 from vera.errors import CancelledError, ServerError
+from vera.launch import memory
 from vera.launch.drain import cases_left, fetch
 from vera.launch.log import reason
 from vera.launch.options import ServeOptions
 from vera.launch.ports import Ports, bracketed, choose_ports
 from vera.launch.program import Program, find_program
 from vera.launch.repository import check_repository
-from vera.launch.workplace import Workplace, prepare, remove_leftovers
+from vera.launch.workplace import CORE_BYTES, Workplace, prepare
 
 _POLL_S = 0.05
 _DRAIN_POLL_S = 0.5
+# How often new shared memory is looked for: a version of Triton that starts a model again after a
+# crash (2.51 does not) makes some, long before the model has opened its networks.
+_MEMORY_POLL_S = 0.1
 _LOG_LINES = 200
 # Measured with 2.51: an open stream keeps it for its whole time for draining and 35 s more.
 _SETTLE_S = 5.0
@@ -68,7 +73,9 @@ class RunningServer:
         self._reader = threading.Thread(
             target=self._read, args=(log,), name="vera-serve-log", daemon=True
         )
+        self._ended = threading.Event()
         self._reader.start()
+        threading.Thread(target=self._keep_shut, name="vera-serve-memory", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit code when it has ended, None if it still runs after ``timeout`` seconds."""
@@ -137,12 +144,21 @@ class RunningServer:
         """Stops it."""
         self.stop()
 
+    def shut_memory(self) -> None:
+        """Takes the memory between server and models from other users; done again and again."""
+        memory.shut(self._workplace.shm_prefix)
+
+    def _keep_shut(self) -> None:
+        while not self._ended.wait(_MEMORY_POLL_S):
+            self.shut_memory()
+
     def _read(self, log: Log | None) -> None:
         for line in self._process.stdout or ():
             self._lines.append(line.rstrip("\n"))
             if log is not None:
                 with suppress(OSError, ValueError):  # whoever reads has gone; the server goes on
                     log(line.rstrip("\n"))
+        self._ended.set()  # and its models, which write to the same log
 
 
 def start(
@@ -174,11 +190,13 @@ def start(
             f"{mark.backend}; render it with --backend python, or use NVIDIA's container."
         )
     ports = choose_ports(options)
-    remove_leftovers()
+    memory.remove_leftovers()
     workplace = prepare(repository.absolute(), options, program, ports)
     server = _launch(workplace, options, ports, program, log)
     try:
+        _forbid_core_dumps(server.pid)
         _wait_until_ready(server, options.start_seconds, stopping)
+        server.shut_memory()
     except BaseException:
         server.kill()
         raise
@@ -208,15 +226,30 @@ def _launch(
     return RunningServer(process, workplace, urls, program.kind, options.drain_seconds, log)
 
 
+def _forbid_core_dumps(process: int) -> None:
+    """Of a server that has just begun, and so of the models' processes that it starts.
+
+    Not done between fork and exec: other threads make Python code unsafe there.
+    """
+    with suppress(ProcessLookupError):  # it has ended already, and is told about elsewhere
+        _, most = resource.prlimit(process, resource.RLIMIT_CORE)
+        limit = min(most, CORE_BYTES) if most >= 0 else CORE_BYTES  # below 0: without limit
+        resource.prlimit(process, resource.RLIMIT_CORE, (limit, limit))
+
+
 def _urls(options: ServeOptions, ports: Ports) -> Urls:
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)
-    host = bracketed(reached)
+    host, metrics = _reached(options.host), _reached(options.metrics_host)
     scheme, http = ("grpc", host) if options.tls_cert is None else ("grpcs", "127.0.0.1")
     return Urls(
         f"{scheme}://{host}:{ports.grpc}",
         f"http://{http}:{ports.http}",
-        f"http://{host}:{ports.metrics}/metrics",
+        f"http://{metrics}:{ports.metrics}/metrics",
     )
+
+
+def _reached(host: str) -> str:
+    """An address at which this machine reaches what listens at ``host``."""
+    return bracketed({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))
 
 
 def _wait_until_ready(

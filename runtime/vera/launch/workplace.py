@@ -1,27 +1,25 @@
 """What a server needs around it while it runs: a command line, an environment, private folders."""
 
 import os
-import secrets
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vera.errors import ServerError
+from vera.launch import memory
+from vera.launch.environment import server_environment
 from vera.launch.flags import Place, build_flags, known_flags
 from vera.launch.interpreter import Interpreter
 from vera.launch.options import ServeOptions
 from vera.launch.ports import Ports, bracketed
 from vera.launch.program import Program
 
-_SHM = Path("/dev/shm")
-_PREFIX = "vera_serve_"
-# A living process of the same number, in another container, keeps its memory for this long.
-_LEFTOVER_AGE_S = 600.0
+# The largest core dump in bytes. They hold photographs. Not 0: where the kernel hands dumps to a
+# program (core_pattern begins with a bar) it heeds no limit but this one.
+CORE_BYTES = 1
 
 # The container sees the repository and the files of TLS here.
 _MODELS, _TLS = Path("/models"), Path("/tls")
@@ -48,9 +46,7 @@ class Workplace:
     def clear(self) -> None:
         """Removes what the server leaves: its folder, and shared memory that holds pictures."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for region in _SHM.glob(f"{self.shm_prefix}*"):
-            with suppress(OSError):
-                region.unlink()
+        memory.remove(self.shm_prefix)
 
 
 def prepare(repository: Path, options: ServeOptions, program: Program, ports: Ports) -> Workplace:
@@ -60,14 +56,14 @@ def prepare(repository: Path, options: ServeOptions, program: Program, ports: Po
         ServerError: The server does not run, or is too old.
         UsageError: A file of the options cannot be read.
     """
-    prefix = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(4)}_"
+    prefix = memory.new_prefix()
     folder = Path(tempfile.mkdtemp(prefix="vera-serve-"))  # 0700
     try:
         if program.kind == "container":
             return _container(
                 repository, options, program, ports, Workplace((), {}, folder, prefix)
             )
-        environment = _environment(program)
+        environment = server_environment(program)
         place = _place(repository, options, program, folder, prefix)
         known = known_flags(_help((str(program.path), "--help"), environment))
         flags = build_flags(options, ports, place, known)
@@ -77,28 +73,17 @@ def prepare(repository: Path, options: ServeOptions, program: Program, ports: Po
         raise
 
 
-def remove_leftovers() -> None:
-    """Shared memory of servers that were killed together with what started them."""
-    for region in _SHM.glob(f"{_PREFIX}*"):
-        process = region.name.removeprefix(_PREFIX).split("_")[0]
-        with suppress(OSError):
-            old = time.time() - region.stat().st_mtime > _LEFTOVER_AGE_S
-            if old and process.isdecimal() and not Path("/proc", process).exists():
-                region.unlink()
-
-
 def _place(
     repository: Path, options: ServeOptions, program: Program, folder: Path, prefix: str
 ) -> Place:
     http_host = _http_host(options, options.host)
     tls = tuple(file.absolute() for file in options.tls_files)
+    place = Place(repository, options.host, http_host, options.metrics_host, tls, prefix)
     if program.kind != "bundled" or program.interpreter is None:
-        return Place(repository, options.host, tls, prefix, http_host=http_host)
+        return place
     home = program.path.parents[1]
     _link_backend(home, program.interpreter, folder / "backends" / "python")
-    return Place(
-        repository, options.host, tls, prefix, folder / "backends", home / "caches", http_host
-    )
+    return replace(place, backends=folder / "backends", caches=home / "caches")
 
 
 def _http_host(options: ServeOptions, host: str) -> str:
@@ -119,39 +104,33 @@ def _link_backend(home: Path, interpreter: Interpreter, folder: Path) -> None:
         (folder / file.name).symlink_to(file)
 
 
-def _environment(program: Program) -> dict[str, str]:
-    """This process's, with the interpreter's programs first: the models run by that ``python3``."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "AIP_MODE")}
-    if program.interpreter is None:
-        return environment
-    environment["PATH"] = os.pathsep.join((program.interpreter.bin, os.environ.get("PATH", "")))
-    if program.kind == "bundled":  # its Python part finds libpython by this alone
-        libraries = (program.interpreter.libraries, os.environ.get("LD_LIBRARY_PATH", ""))
-        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
-    return environment
-
-
 def _container(
     repository: Path, options: ServeOptions, program: Program, ports: Ports, bare: Workplace
 ) -> Workplace:
     """A container of its own: nothing of this machine but the repository, read-only."""
     name = bare.shm_prefix.strip("_").replace("_", "-")
     http_host = _http_host(options, options.host)
-    published = ((options.host, ports.grpc), (options.host, ports.metrics), (http_host, ports.http))
+    published = (
+        (options.host, ports.grpc),
+        (http_host, ports.http),
+        (options.metrics_host, ports.metrics),
+    )
     tls = tuple(_TLS / str(i) for i, _ in enumerate(options.tls_files))
     mounts = ((repository, _MODELS), *zip(options.tls_files, tls, strict=True))
     run = (
         *(str(program.path), "run", "--rm", "--name", name, "--read-only", "--tmpfs", "/tmp"),
         *("--ipc", "private", "--shm-size", "1g", "--cap-drop", "ALL"),
+        *("--ulimit", f"core={CORE_BYTES}:{CORE_BYTES}"),
         *("--security-opt", "no-new-privileges", "--user", f"{os.getuid()}:{os.getgid()}"),
         *(() if options.gpus is None else ("--gpus", options.gpus)),
         *(part for source, target in mounts for part in _mount(source, target)),
         *(part for host, port in published for part in ("-p", f"{bracketed(host)}:{port}:{port}")),
     )
     image = (str(options.image), "tritonserver")
-    environment = dict(os.environ)
+    environment = server_environment(program)
     helped = _help((str(program.path), "run", "--rm", *image, "--help"), environment)
-    place = Place(_MODELS, "0.0.0.0", tls, bare.shm_prefix)
+    everywhere = "0.0.0.0"  # of the container; what is published says who reaches it
+    place = Place(_MODELS, everywhere, everywhere, everywhere, tls, bare.shm_prefix)
     flags = build_flags(options, ports, place, known_flags(helped))
     killing = (str(program.path), "kill", name)
     return Workplace((*run, *image, *flags), environment, bare.folder, bare.shm_prefix, killing)

@@ -31,6 +31,7 @@ REGIONS: dict[str, tuple[int, ...]] = {
 
 
 _LONGEST_WORD = 10  # letters; "eyebrows" and the like
+_LONGEST_TEXT = 64_000  # characters; some five thousand corners of polygons
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ class Keep:
         Raises:
             UsageError: Neither known names nor polygons nor an existing file.
         """
+        if len(text) > _LONGEST_TEXT:
+            raise UsageError(
+                f"What to keep takes {len(text)} characters, more than {_LONGEST_TEXT}; give a "
+                "mask instead."
+            )
         if is_polygon(text):
             return cls(polygons=parse_polygons(text))
         names = [name.strip().lower() for name in text.replace("+", ",").split(",")]
@@ -114,8 +120,10 @@ class Keep:
         Raises:
             PhotoError: One of them lies outside the photograph.
         """
-        masks = [polygon_mask(polygon, size) for polygon in self.polygons]
-        return np.logical_or.reduce(masks) if masks else np.zeros(size, dtype=np.bool_)
+        kept = np.zeros(size, dtype=np.bool_)
+        for polygon in self.polygons:
+            kept |= polygon_mask(polygon, size)
+        return kept
 
 
 def _are_words(names: list[str]) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vera.errors import UsageError
+from vera.request.polygon import shortened
 
 # Between the pupils of adults. Dodgson (2004), "Variation and extrema of human interpupillary
 # distance", Proc. SPIE 5291: mean 63.36 mm, standard deviation 3.83 mm; children have less.
@@ -13,7 +14,9 @@ PUPIL_DISTANCE_MM = 63.0
 # Beyond these a region is no longer what was asked for: 30 mm around a mouth is half of the face.
 _LARGEST = {"px": 200.0, "mm": 30.0}
 
-_TEXT = re.compile(r"(\d+\.?\d*|\.\d+)\s*(px|mm)", re.ASCII | re.IGNORECASE)
+# Without two neighbours that match the same digits: such a pattern takes quadratic time to fail.
+_TEXT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(px|mm)", re.ASCII | re.IGNORECASE)
+_LONGEST_TEXT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,11 @@ class Margin:
         Raises:
             UsageError: No such width, or more than 200px or 30mm.
         """
-        found = _TEXT.fullmatch(text.strip())
+        found = _TEXT.fullmatch(text.strip()) if len(text) <= _LONGEST_TEXT else None
         if found is None:
             raise UsageError(
-                f"'{text}' is no margin; give pixels of the photograph or millimetres, such as 3px "
-                "or 1.5mm."
+                f"'{shortened(text)}' is no margin; give pixels of the photograph or millimetres, "
+                "such as 3px or 1.5mm."
             )
         size, unit = float(found[1]), found[2].lower()
         if size > _LARGEST[unit]:

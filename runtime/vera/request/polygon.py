@@ -18,10 +18,16 @@ _PREFIX = "polygon:"
 # No photograph reaches further, and OpenCV's fixed-point coordinates would overflow far beyond it.
 _FARTHEST = 100_000
 
+# Far more than any outline needs. Each polygon of a request costs a pass over its photograph, and a
+# request may come from anywhere.
+_MOST_POLYGONS = 100
+_LONGEST_NUMBER = 32
+
 # Fraction bits of the coordinates that OpenCV fills: sixteenths of a pixel.
 _SHIFT = 4
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+# Without two neighbours that match the same digits: such a pattern takes quadratic time to fail.
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 _POINT = re.compile(rf"({_NUMBER}),({_NUMBER})", re.ASCII)
 
 
@@ -34,24 +40,34 @@ def parse_polygons(text: str) -> tuple[Polygon, ...]:
     """Read ``polygon:x,y x,y x,y``; several polygons are joined by semicolons.
 
     Raises:
-        UsageError: A point is no pair of numbers, or a polygon makes no sense.
+        UsageError: A point is no pair of numbers, a polygon makes no sense, or there are too many.
     """
     bodies = text.strip()[len(_PREFIX) :].split(";")
+    if len(bodies) > _MOST_POLYGONS:
+        raise UsageError(
+            f"{len(bodies)} polygons were given, more than {_MOST_POLYGONS}; join some of them, or "
+            "give a mask instead."
+        )
     return tuple(checked_polygon(_points(body, i), i) for i, body in enumerate(bodies, 1))
 
 
 def _points(body: str, number: int) -> list[tuple[float, float]]:
     points = []
     # A space after a comma is common and means nothing.
-    for word in re.sub(r"\s*,\s*", ",", body).split():
-        found = _POINT.fullmatch(word)
-        if found is None:
+    for word in ",".join(part.strip() for part in body.split(",")).split():
+        found = _POINT.fullmatch(word) if len(word) <= 2 * _LONGEST_NUMBER + 1 else None
+        if found is None or max(map(len, found.groups())) > _LONGEST_NUMBER:
             raise UsageError(
-                f"'{word}' in polygon {number} is no point; write polygon:x,y x,y x,y in pixels of "
-                "the upright photograph."
+                f"'{shortened(word)}' in polygon {number} is no point; write polygon:x,y x,y x,y "
+                "in pixels of the upright photograph."
             )
         points.append((float(found[1]), float(found[2])))
     return points
+
+
+def shortened(word: str) -> str:
+    """What was given, short enough for a sentence."""
+    return word if len(word) <= 40 else f"{word[:37]}..."
 
 
 def checked_polygon(
@@ -111,4 +127,4 @@ def polygon_mask(
             f"The polygon lies outside the photograph of {size[1]} x {size[0]} pixels; give its "
             "points in pixels of the upright photograph."
         )
-    return mask.astype(np.bool_)
+    return mask.view(np.bool_)

@@ -8,7 +8,8 @@ by another order of sums: 4e-7 of the largest gradient on a CPU.
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,8 +19,11 @@ from vera.errors import BusyError
 from vera.identity.objective import Losses
 from vera.identity.target import Target
 from vera.ops.inversion_loss import LossBuffers, buffers_for, inversion_loss
+from vera.scheduling.job import forget_frames
 
 SIZES = (1, 2, 4, 8)
+
+_Told = tuple[float, Tensor | None]  # loss and gradient
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +33,7 @@ class _Face:
     target: Target
     latent: Tensor
     with_gradient: bool
-    done: "Future[tuple[float, Tensor | None]]" = field(default_factory=Future)
+    done: "Future[_Told]" = field(default_factory=Future)
 
 
 class Batches:
@@ -62,13 +66,14 @@ class Batches:
                 self._thread = threading.Thread(target=self._work, name="vera-steps", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+        wait([face.done for face in faces])  # before an error lets the caller reuse the latents
+        try:
+            told = list(map(_told, faces))
+        finally:
+            del faces  # an error holds this frame; the frame must not hold the error's own face
         losses, grads = np.zeros(len(targets)), np.zeros_like(latents)
-        failed = [face.done.exception() for face in faces]
-        for error in failed:
-            if error is not None:
-                raise error
-        for i, face in enumerate(faces):
-            losses[i], grad = face.done.result()
+        for i, (loss, grad) in enumerate(told):
+            losses[i] = loss
             if grad is not None:
                 grads[i] = grad
         return losses, grads
@@ -82,27 +87,52 @@ class Batches:
             self._thread.join()
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                if not self._waiting:
-                    return
-                count = min(len(self._waiting), self._sizes[-1])
-                faces = [self._waiting.popleft() for _ in range(count)]
-            try:
-                told = self._step(faces)
-            except Exception as error:
-                for face in faces:
-                    face.done.set_exception(error)
-                continue
-            for face, one in zip(faces, told, strict=True):
-                face.done.set_result(one)
+        while self._turn():
+            pass
 
-    def _step(self, faces: Sequence[_Face]) -> list[tuple[float, Tensor | None]]:
+    def _turn(self) -> bool:
+        """One step, in a frame of its own: no face may stay in one that waits for the next."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if not self._waiting:
+                return False
+            count = min(len(self._waiting), self._sizes[-1])
+            faces = [self._waiting.popleft() for _ in range(count)]
+        told: Sequence[_Told | Exception] = ()
+        with suppress(Exception):
+            told = self._step(faces)
+        if not told:  # one of them failed: which?
+            told = list(map(self._alone, faces))
+        for face, one in zip(faces, told, strict=True):
+            if isinstance(one, Exception):
+                face.done.set_exception(one)
+            else:
+                face.done.set_result(one)
+        del faces, told, face, one  # the error of a face holds the frames that it came from
+        return True
+
+    def _alone(self, face: _Face) -> _Told | Exception:
+        """The step of a face, or the error that is its own."""
+        try:
+            return self._step([face])[0]
+        except Exception as error:
+            forget_frames(error)
+            return error
+        finally:
+            del face  # the error holds this frame, and is the face's
+
+    def _step(self, faces: Sequence[_Face]) -> list[_Told]:
         size = next(size for size in self._sizes if size >= len(faces))
         if size not in self._bound:
             self._bound[size] = _Batch(self._engines.gradient(batch=size), faces[0].target, size)
         return self._bound[size].step(faces)
+
+
+def _told(face: _Face) -> _Told:
+    try:
+        return face.done.result()
+    finally:
+        del face  # as above
 
 
 class _Batch:
@@ -124,7 +154,7 @@ class _Batch:
             for i in range(size)
         ]
 
-    def step(self, faces: Sequence[_Face]) -> list[tuple[float, Tensor | None]]:
+    def step(self, faces: Sequence[_Face]) -> list[_Told]:
         """Loss and gradient of as many faces as fit."""
         padded = [*faces, *[faces[-1]] * (self._size - len(faces))]
         self._gradient.forward(np.ascontiguousarray([face.latent for face in padded], np.float32))

@@ -2,11 +2,13 @@
 
 import threading
 import time
+import traceback
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vera.errors import CancelledError, DeadlineError
 
@@ -82,15 +84,18 @@ class Job(Generic[T]):
             VeraError: Whatever the case raised.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = _PIECE_S if until is None else until - time.monotonic()
-            if left <= 0 and not self.future.done():
-                raise DeadlineError("The case is still in work; wait longer, or cancel it.")
-            try:
-                return self.future.result(max(0.0, min(_PIECE_S, left)))
-            except NotYet:
-                if self.future.done():
-                    raise
+        try:
+            while True:
+                left = _PIECE_S if until is None else until - time.monotonic()
+                if left <= 0 and not self.future.done():
+                    raise DeadlineError("The case is still in work; wait longer, or cancel it.")
+                try:
+                    return self.future.result(max(0.0, min(_PIECE_S, left)))
+                except NotYet:
+                    if self.future.done():
+                        raise
+        finally:
+            del self  # an error holds this frame; the frame must not hold the error's own job
 
     def done(self) -> bool:
         """Whether it has ended, well or not."""
@@ -103,11 +108,26 @@ class Job(Generic[T]):
 
     def add_done_callback(self, told: Callable[["Job[T]"], None]) -> None:
         """Calls ``told`` when it has ended, in the thread that ended it."""
-        self.future.add_done_callback(lambda _: told(self))
+        # Who ends a job has it. Held by its own future it would stay, with its result, until the
+        # next garbage collection.
+        held = weakref.ref(self)
+
+        def tell(_: "Future[T]") -> None:
+            job = held()
+            if job is not None:
+                told(job)
+
+        self.future.add_done_callback(tell)
+
+    def let_go(self) -> None:
+        """Forgets the work and the photographs in it: the job may outlive its case by far."""
+        self.work = _over
 
     @property
     def times(self) -> Times:
-        """How long it waited and worked, so far."""
+        """How long it waited and worked, so far; of a server's case what the server told."""
+        if self.told is not None:
+            return self.told
         now = time.monotonic()
         started = self.started if self.started is not None else self.ended or now
         ended = self.ended if self.ended is not None else now
@@ -125,6 +145,26 @@ def late() -> DeadlineError:
         "The case was not done in its time; allow more, take fewer steps, or try when the server "
         "has less to do."
     )
+
+
+def forget_frames(error: BaseException) -> None:
+    """Empties the functions that an error came through: their variables hold photographs.
+
+    Where it came from can still be told.
+    """
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one not in seen:
+            seen.append(one)
+            traceback.clear_frames(one.__traceback__)
+            waiting += [other for other in (one.__cause__, one.__context__) if other is not None]
+
+
+def _over(control: Control) -> Any:
+    """What is left of the work of a job that has ended."""
+    raise RuntimeError("a job was done twice")
 
 
 def _keep(job: object) -> None:

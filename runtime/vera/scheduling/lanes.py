@@ -8,7 +8,7 @@ as a lone run, and a case may join or leave at any step.
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -49,7 +49,10 @@ class Lanes:
             for i, target in enumerate(targets)
         ]
         wait(futures)  # all of them, before an error of one lets the caller reuse the latents
-        done = [future.result() for future in futures]
+        try:
+            done = list(map(Future.result, futures))
+        finally:
+            del futures  # an error holds this frame; the frame must not hold the error's own future
         return _joined(done, latents)
 
     def close(self) -> None:
@@ -60,7 +63,7 @@ class Lanes:
         self, targets: Sequence[Target], latents: Tensor, with_gradient: bool
     ) -> tuple[Losses, Tensor]:
         if self._wide is None:
-            self._wide = Lane(self._engines.gradient())
+            self._wide = Lane(self._engines.gradient(), threads=self._count)
         lane = self._wide
         done = [
             lane.evaluate(target, latents[i : i + 1], with_gradient=with_gradient)

@@ -9,14 +9,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from vera.errors import BusyError, CancelledError, DeadlineError, UsageError
-from vera.scheduling.job import Control, Job, Times, cancelled, late
+from vera.errors import BusyError, UsageError
+from vera.scheduling.job import Control, Job, cancelled, forget_frames, late
 
 T = TypeVar("T")
-Ending = Literal["done", "failed", "cancelled", "deadline"]
-
 _MOST_SLOTS = 256
 
 
@@ -37,29 +35,15 @@ class Stats:
     queue: int
 
 
-class Observer(Protocol):
-    """Is told what happens, in the thread where it happens; must not block or raise."""
-
-    def changed(self, stats: Stats) -> None:
-        """A case came, began or ended."""
-
-    def refused(self) -> None:
-        """A case found the queue full."""
-
-    def ended(self, ending: Ending, times: Times) -> None:
-        """A case ended."""
-
-
 class Scheduler:
     """Slots and a queue. Threads are started when they are needed; use as a context manager."""
 
-    def __init__(self, slots: int, queue: int, observer: Observer | None = None) -> None:
+    def __init__(self, slots: int, queue: int) -> None:
         """Nothing runs yet.
 
         Args:
             slots: Cases in work at once.
             queue: Cases that may wait for a slot.
-            observer: Is told what happens.
 
         Raises:
             UsageError: A number makes no sense.
@@ -71,8 +55,9 @@ class Scheduler:
             )
         if queue < 0:
             raise UsageError(f"queue must be 0 or more, got {queue}; 0 lets no case wait.")
-        self._slots, self._queue, self._observer = slots, queue, observer
+        self._slots, self._queue = slots, queue
         self._waiting: deque[Job[Any]] = deque()
+        self._own: set[Job[Any]] = set()  # those that wait in the threads of their callers
         self._active: set[Job[Any]] = set()
         self._threads: list[threading.Thread] = []
         self._clock: threading.Thread | None = None
@@ -112,8 +97,6 @@ class Scheduler:
             if self._closing:
                 raise BusyError("No new cases are taken: VerA is shutting down; try again later.")
             if len(self._active) + len(self._waiting) >= self._slots + self._queue:
-                if self._observer is not None:
-                    self._observer.refused()
                 raise BusyError(
                     f"All {self._slots} slots are taken and {len(self._waiting)} cases wait, more "
                     "than may; try again later."
@@ -123,7 +106,6 @@ class Scheduler:
                 self._start(self._serve)
             if deadline is not None and self._clock is None:
                 self._clock = self._start(self._watch)
-            self._tell()
             self._changed.notify_all()
         return job
 
@@ -135,18 +117,26 @@ class Scheduler:
             VeraError: Whatever the case raises.
         """
         job = Job(work, None)
+        job.withdraw = self._withdraw
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or len(self._active) < self._slots)
             if self._closing:
                 raise BusyError("No new cases are taken: VerA is shutting down; try again later.")
-            self._begin(job)
+            self._waiting.append(job)
+            self._own.add(job)
+            try:
+                self._changed.wait_for(lambda: job not in self._waiting or self._is_next(job))
+                if job not in self._waiting:
+                    raise cancelled()
+                self._begin(job)
+            finally:
+                self._own.discard(job)
+                if job in self._waiting:
+                    self._waiting.remove(job)
+                self._changed.notify_all()
         try:
-            value = work(job.control)
-        except BaseException as error:
-            self._end(job, _ending(error))
-            raise
-        self._end(job, "done")
-        return value
+            return work(job.control)
+        finally:
+            self._end(job)
 
     def close(self, *, drain: bool = True) -> None:
         """Takes no further cases and waits until none is in work.
@@ -183,40 +173,44 @@ class Scheduler:
                 self._changed.wait_for(self._ready)
                 if not self._waiting:
                     return
-                job = self._waiting.popleft()
+                job = self._waiting[0]
                 self._begin(job)
             self._carry_out(job)
             del job  # its photographs must not stay while the slot waits for the next case
 
     def _ready(self) -> bool:
-        free = len(self._active) < self._slots
-        return bool(self._waiting and free) or (self._closing and not self._waiting)
+        if not self._waiting:
+            return self._closing
+        return self._waiting[0] not in self._own and self._is_next(self._waiting[0])
+
+    def _is_next(self, job: Job[Any]) -> bool:
+        return self._waiting[0] is job and len(self._active) < self._slots
 
     def _carry_out(self, job: Job[Any]) -> None:
-        value, error = None, None
         try:
             job.control.check()
             value = job.work(job.control)
-        except BaseException as raised:
-            error = raised
-        self._end(job, "done" if error is None else _ending(error))
-        if error is None:
-            job.future.set_result(value)
-        else:
+        except BaseException as error:
+            forget_frames(error)
+            job.let_go()
+            self._end(job)
             job.future.set_exception(error)
+        else:
+            job.let_go()
+            self._end(job)
+            job.future.set_result(value)
+        finally:
+            del job  # an error holds this frame; the frame must not hold the error's own job
 
     def _begin(self, job: Job[Any]) -> None:
+        self._waiting.popleft()
         job.started = time.monotonic()
         self._active.add(job)
-        self._tell()
 
-    def _end(self, job: Job[Any], ending: Ending) -> None:
+    def _end(self, job: Job[Any]) -> None:
         with self._changed:
             job.ended = time.monotonic()
             self._active.discard(job)
-            self._tell()
-            if self._observer is not None:
-                self._observer.ended(ending, job.times)
             self._changed.notify_all()
 
     def _withdraw(self, job: Job[Any], error: Exception | None = None) -> None:
@@ -226,12 +220,9 @@ class Scheduler:
                 return
             self._waiting.remove(job)
             job.ended = time.monotonic()
-            self._tell()
-            error = error or cancelled()
-            if self._observer is not None:
-                self._observer.ended(_ending(error), job.times)
             self._changed.notify_all()
-        job.future.set_exception(error)
+        job.let_go()
+        job.future.set_exception(error or cancelled())
 
     def _watch(self) -> None:
         """Takes cases whose time is over out of the queue."""
@@ -240,23 +231,17 @@ class Scheduler:
                 if self._closing and not self._waiting:
                     return
                 ends = [j.control.deadline for j in self._waiting if j.control.deadline is not None]
-                now = time.monotonic()
-                self._changed.wait(min(ends) - now if ends else None)
-                now = time.monotonic()
-                over = [
-                    job
-                    for job in self._waiting
-                    if job.control.deadline is not None and job.control.deadline <= now
-                ]
-            for job in over:
-                self._withdraw(job, late())
+                self._changed.wait(min(ends) - time.monotonic() if ends else None)
+            self._withdraw_late()
 
-    def _tell(self) -> None:
-        if self._observer is not None:
-            self._observer.changed(self.stats())
-
-
-def _ending(error: BaseException) -> Ending:
-    if isinstance(error, CancelledError):
-        return "cancelled"
-    return "deadline" if isinstance(error, DeadlineError) else "failed"
+    def _withdraw_late(self) -> None:
+        """In a frame of its own: no case may stay in one that waits."""
+        with self._changed:
+            now = time.monotonic()
+            over = [
+                job
+                for job in self._waiting
+                if job.control.deadline is not None and job.control.deadline <= now
+            ]
+        for job in over:
+            self._withdraw(job, late())

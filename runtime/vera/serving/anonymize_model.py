@@ -1,6 +1,7 @@
 """The served model ``anonymize``, as Triton's Python back end calls it; docs/protocol.md."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from vera.serving.responder import BackendUtils, Responder, received
 from vera.serving.service import Service
 from vera.serving.stub import require_sound_tensors
 from vera.versions import __version__
+from vera.wire.server import Limits
 
 
 def open_cases(parameters: Parameters) -> LocalCases:
@@ -41,6 +43,7 @@ class TritonPythonModel:
         self._utils: BackendUtils = utils
         self._opened = opened
         self._service: Service | None = None
+        self._limits = Limits()
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Opens bundle and engines.
@@ -51,6 +54,7 @@ class TritonPythonModel:
         self._utils = self._utils or import_module("triton_python_backend_utils")
         require_sound_tensors(self._utils)
         parameters = read_parameters(args["model_config"], Path(args["model_repository"]))
+        self._limits = parameters.limits
         cases = self._opened(parameters)
         health = Health(cases.bundle, cases.engines)
         metrics = Metrics(self._utils.MetricFamily)
@@ -71,7 +75,7 @@ class TritonPythonModel:
             raise EngineError("The model was never initialised; load it again.")
         for request in requests:
             responder = Responder(self._utils, request)
-            self._service.accept(lambda request=request: received(request), responder)  # type: ignore[misc]
+            self._service.accept(partial(received, request, self._limits), responder)
 
     def finalize(self) -> None:
         """Waits for the cases in work: Triton unloads the model."""

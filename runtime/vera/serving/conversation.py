@@ -1,6 +1,7 @@
 """One case between the arrival of its request and the end of its stream."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from vera.case.local import LocalCases
 from vera.case.request import CaseRequest, Result
@@ -11,6 +12,7 @@ from vera.serving.responder import Responder
 from vera.wire import event as events
 from vera.wire.event import Event, Progress, ResultEvent
 from vera.wire.request import WireRequest
+from vera.wire.server import Limits
 
 
 class Conversation:
@@ -32,24 +34,26 @@ class Conversation:
             number: Random, for the log.
         """
         self.request, self.responder, self.number = request, responder, number
+        self.size = request.size
         self._every = every
         self._stage, self._calls = "", 0
         self._job: Job[list[Result]] | None = None
 
     def begin(
-        self, cases: LocalCases, seconds: float, ended: Callable[["Conversation"], None]
+        self, cases: LocalCases, limits: Limits, ended: Callable[["Conversation"], None]
     ) -> None:
-        """Hands the case in.
+        """Hands the case in; from here on its job alone holds the photographs.
 
         Args:
             cases: Does it.
-            seconds: Its deadline from now on.
+            limits: Of the server.
             ended: Called once, from any thread, when the case is over in whatever way.
 
         Raises:
             VeraError: It was not taken; ``ended`` is never called.
         """
         asked = self.request
+        self.request = replace(asked, photos=(), people=None)
         request = CaseRequest(
             [photo.image() for photo in asked.photos],
             [photo.kept() for photo in asked.photos],
@@ -57,7 +61,9 @@ class Conversation:
             asked.key,
             asked.people,
             asked.settings,
+            limits.pixels,
         )
+        seconds = min(limits.seconds, asked.deadline_s or limits.seconds)
         self._job = cases.submit(request, self._progress, seconds)
         self._job.add_done_callback(lambda _: ended(self))
 
@@ -75,7 +81,7 @@ class Conversation:
             job.cancel()
 
     def release(self) -> None:
-        """Lets go of the photographs and results: a job and its callback hold each other."""
+        """Lets go of the results: a job and its callback hold each other."""
         self._job = None
 
     def answers(self, results: Sequence[Result]) -> list[ResultEvent]:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from time import monotonic
 
 import numpy as np
 
@@ -23,6 +24,10 @@ _TOLERANCE = 1e-3
 # A check that waits longer for another one has found that something is wrong.
 _PATIENCE_S = 60.0
 
+# Checks take cores from the cases and nobody pays for them with a slot: however often they are
+# asked for, one in this many seconds is done.
+FRESH_S = 10.0
+
 # Says where things lie on the server, which is none of a client's business.
 _PRIVATE = frozenset({"bundle folder"})
 
@@ -30,18 +35,25 @@ _PRIVATE = frozenset({"bundle folder"})
 class Health:
     """Checks the engines that the cases use, beside the cases: no slot and no queue."""
 
-    def __init__(self, bundle: Bundle, engines: Engines) -> None:
+    def __init__(self, bundle: Bundle, engines: Engines, *, fresh_s: float = FRESH_S) -> None:
         """Measures the loss that later checks are compared with; this warms the engines up, too.
+
+        Args:
+            bundle: Of the cases.
+            engines: Those of the cases.
+            fresh_s: Seconds for which the result of a check is told again.
 
         Raises:
             VeraError: An engine does not work.
         """
         self._bundle, self._engines = bundle, engines
         self._one_at_a_time = threading.Lock()
+        self._fresh_s = fresh_s
+        self._last: tuple[float, tuple[Row, ...]] | None = None
         self.loss = self._inverted()
 
     def rows(self) -> tuple[Row, ...]:
-        """What ``vera check`` shows, of this server.
+        """What ``vera check`` shows, of this server; of a moment ago, if it was just asked for.
 
         Raises:
             BusyError: Another check does not end.
@@ -51,10 +63,22 @@ class Health:
                 f"Another check has been running for {_PATIENCE_S:.0f} s; look at the server's log."
             )
         try:
-            rows = check(self._bundle.folder, open_engines=lambda _: self._engines)
-            return (*(row for row in rows if row.name not in _PRIVATE), self._inversion())
+            if self._last is None or monotonic() - self._last[0] >= self._fresh_s:
+                rows = self._checked()
+                self._last = monotonic(), rows
+            return self._last[1]
         finally:
             self._one_at_a_time.release()
+
+    def _checked(self) -> tuple[Row, ...]:
+        found = check(self._bundle.folder, open_engines=lambda _: self._engines)
+        rows = [row for row in found if row.name not in _PRIVATE]
+        # Sentences of what failed may name files, too.
+        folder = str(self._bundle.folder)
+        return tuple(
+            replace(row, value=row.value.replace(folder, "the bundle's folder"))
+            for row in (*rows, self._inversion())
+        )
 
     def _inversion(self) -> Row:
         try:

@@ -1,6 +1,7 @@
 """The parameters of the served model, as its config.pbtxt gives them: text, all of it optional."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +12,8 @@ from vera.wire.server import Limits
 
 Device = Literal["cpu", "cuda"]
 
+_SLOTS_OF_GPU = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
@@ -18,16 +21,17 @@ class Parameters:
 
     Attributes:
         bundle: Folder of the bundle; None takes the one inside the package.
-        slots: How many cases are in work at once.
+        slots: How many cases are in work at once; unless given, as many as there are cores for
+            them, or eight on a GPU, which makes their steps as one batch.
         queue: How many further ones wait.
-        threads: Threads of each engine; None takes all cores of the process.
+        threads: Cores that may be used; None takes all of the process.
         device: Where the engines run.
         progress_every: Every n-th progress of a stage is told.
         limits: What one request may ask for.
     """
 
     bundle: Path | None = None
-    slots: int = 1
+    slots: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     queue: int = 64
     threads: int | None = None
     device: Device = "cpu"
@@ -57,6 +61,10 @@ def read_parameters(config: str, folder: Path) -> Parameters:
     sizes = {name[4:]: values.pop(name) for name in tuple(values) if name.startswith("max_")}
     if "bundle" in values:
         values["bundle"] = folder / values["bundle"]
+    if values.get("device") == "cuda":
+        values.setdefault("slots", _SLOTS_OF_GPU)
+    elif "threads" in values:
+        values.setdefault("slots", values["threads"])
     return Parameters(**values, limits=Limits(**sizes))
 
 

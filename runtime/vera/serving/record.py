@@ -85,10 +85,11 @@ class Record:
             stages=stages,
         )
 
-    def failed(self, number: str, error: Exception) -> None:
-        """A case that ended in an error, or was never begun."""
+    def failed(self, number: str, error: Exception, *, case: bool = True) -> None:
+        """A case that ended in an error or was never begun; without ``case`` something else."""
         verdict = verdict_of(error)
-        self._metrics.count("vera_cases_total", verdict)
+        if case:
+            self._metrics.count("vera_cases_total", verdict)
         facts: dict[str, Fact] = {"error": type(error).__name__}
         if isinstance(error, VeraError):
             # Sentences of ours count photographs and name none; a usage error repeats its client.
@@ -96,4 +97,4 @@ class Record:
                 facts["said"] = str(error)
         else:
             facts["places"] = places(error)
-        write_line("case", request=number, verdict=verdict, **facts)
+        write_line("case" if case else "check", request=number, verdict=verdict, **facts)

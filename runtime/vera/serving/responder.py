@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vera.serving.limits import check_count
 from vera.wire.failure import code_of, to_text
+from vera.wire.server import Limits
 
 # ``triton_python_backend_utils``; only Triton's own processes have it.
 BackendUtils = Any
@@ -15,12 +17,18 @@ BackendUtils = Any
 Tensors = Mapping[str, list[bytes] | npt.NDArray[np.float32]]
 
 
-def received(request: Any) -> dict[str, list[bytes] | npt.NDArray[np.float32]]:
-    """The inputs of a request, copied: Triton takes its memory back when the request ends."""
+def received(request: Any, limits: Limits) -> dict[str, list[bytes] | npt.NDArray[np.float32]]:
+    """The inputs of a request, copied: Triton takes its memory back when the request ends.
+
+    Raises:
+        UsageError: There are more photographs or masks than ``limits`` allow; nothing was copied
+            of them.
+    """
     tensors: dict[str, list[bytes] | npt.NDArray[np.float32]] = {}
     for tensor in request.inputs():
         value = tensor.as_numpy()
         if value.dtype == np.object_:
+            check_count(tensor.name(), value.size, limits)
             tensors[tensor.name()] = [bytes(item) for item in value.reshape(-1)]
         else:
             tensors[tensor.name()] = np.array(value)

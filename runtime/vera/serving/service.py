@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -76,8 +77,7 @@ class Service:
             given = tensors()
             check_sizes(given, self._parameters.limits)
             request = from_tensors(given)
-            if self._closing:
-                raise BusyError("The server is shutting down; try again later, or elsewhere.")
+            self._require_open()
             if request.task == "describe":
                 responder.send(events.to_tensors(Described(self._contract())))
                 responder.send(events.to_tensors(Done()))
@@ -87,8 +87,7 @@ class Service:
             else:
                 self._begin(request, responder, number)
         except Exception as error:
-            self._record.failed(number, error)
-            responder.end(error)
+            self._failed(responder, number, error)
 
     def close(self) -> None:
         """Refuses new requests, waits for those in work, and closes what does them."""
@@ -106,17 +105,31 @@ class Service:
         check_request(request, limits, self.cases.bundle)
         people = _reshaped(request.people, self.cases.bundle.layout.embedding)
         request = replace(request, people=people)
-        seconds = min(limits.seconds, request.deadline_s or limits.seconds)
         every = self._parameters.progress_every
         conversation = Conversation(request, responder, every=every, number=number)
         with self._changed:
+            self._require_open()  # again: closing waits for those that are in by now
+            self._require_room(conversation.size)
             self._open.add(conversation)
             self._changed.notify_all()
         try:
-            conversation.begin(self.cases, seconds, self._ended)
+            conversation.begin(self.cases, limits, self._ended)
         except BaseException:
             self._forget(conversation)
             raise
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise BusyError("The server is shutting down; try again later, or elsewhere.")
+
+    def _require_room(self, size: int) -> None:
+        held = sum(conversation.size for conversation in self._open)
+        most = self._parameters.limits.queue_bytes
+        if self._open and held + size > most:
+            raise BusyError(
+                f"The photographs that wait and work leave too few of their {most} bytes; try "
+                "again later."
+            )
 
     def _ended(self, conversation: Conversation) -> None:
         """In a thread of a slot, which must go on with the next case."""
@@ -136,10 +149,16 @@ class Service:
             conversation.tell([Done(times.queue_s, times.work_s, times.steps)])
             responder.end()
         except Exception as error:
-            self._record.failed(number, error)
-            responder.end(error)
+            self._failed(responder, number, error)
         finally:
             self._forget(conversation)
+
+    def _failed(
+        self, responder: Responder, number: str, error: Exception, *, case: bool = True
+    ) -> None:
+        with suppress(Exception):  # no fault of a record's may keep a client waiting
+            self._record.failed(number, error, case=case)
+        responder.end(error)
 
     def _forget(self, conversation: Conversation) -> None:
         conversation.release()
@@ -150,10 +169,11 @@ class Service:
 
     def _begin_check(self, responder: Responder) -> None:
         with self._changed:
+            self._require_open()
             if self._checking >= _CHECKS:
                 raise BusyError(f"{_CHECKS} checks wait already; ask again when they are done.")
             self._checking += 1
-        self._checker.submit(self._answer_check, responder)
+            self._checker.submit(self._answer_check, responder)
 
     def _answer_check(self, responder: Responder) -> None:
         try:
@@ -161,8 +181,7 @@ class Service:
             responder.send(events.to_tensors(Done()))
             responder.end()
         except Exception as error:
-            self._record.failed(new_number(), error)
-            responder.end(error)
+            self._failed(responder, new_number(), error, case=False)
         finally:
             with self._changed:
                 self._checking -= 1
@@ -174,17 +193,26 @@ class Service:
                 self._changed.wait_for(lambda: self._open or self._closing)
                 if not self._open:
                     return
-                conversations = tuple(self._open)
-            for conversation in conversations:
-                conversation.watch()
-            self._gauge()
+            try:
+                self._look()
+            except Exception as error:  # nobody else would notice clients that are gone
+                self._record.failed(new_number(), error, case=False)
             with self._changed:
                 self._changed.wait(_WATCH_S)
 
+    def _look(self) -> None:
+        """In a frame of its own: no case may stay in one that waits."""
+        with self._changed:
+            conversations = tuple(self._open)
+        for conversation in conversations:
+            conversation.watch()
+        self._gauge()
+
     def _gauge(self) -> None:
-        stats = self.cases.scheduler.stats()
-        self._metrics.set("vera_active_slots", stats.active)
-        self._metrics.set("vera_queue_length", stats.queued)
+        # Cases whose images are being encoded or sent count as in work: a drain waits for them.
+        queued = self.cases.scheduler.stats().queued
+        self._metrics.set("vera_active_slots", max(0, len(self._open) - queued))
+        self._metrics.set("vera_queue_length", queued)
 
     def _contract(self) -> ServerContract:
         bundle, parameters = self.cases.bundle, self._parameters

@@ -83,6 +83,12 @@ class Done:
 
 Event = Progress | ResultEvent | Described | Checked | Done
 
+# What JSON of another shape raises; of numbers it is those too large for a float.
+_NO_EVENT = (
+    *(LookupError, TypeError, ValueError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
+
 
 def to_tensors(
     event: Event, *, base64: bool = False
@@ -125,13 +131,28 @@ def from_tensors(tensors: Tensors, *, base64: bool = False) -> Event:
     """
     try:
         given = tensors["EVENT"][0]
-        told = json.loads(given)
-        return _event(told, tensors, base64)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        return _event(_printable(json.loads(given)), tensors, base64)
+    except _NO_EVENT as error:
         raise ServerError(
             "The server sent an event that is not understood; update the older of client and "
             "server."
         ) from error
+
+
+def plain_text(text: str) -> str:
+    """A server's words without what a terminal would obey: control and direction characters."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _printable(told: Any) -> Any:
+    """Parsed JSON whose texts may be shown."""
+    if isinstance(told, str):
+        return plain_text(told)
+    if isinstance(told, list):
+        return [_printable(one) for one in told]
+    if isinstance(told, dict):
+        return {plain_text(name): _printable(value) for name, value in told.items()}
+    return told
 
 
 def _event(told: Mapping[str, Any], tensors: Tensors, base64: bool) -> Event:
@@ -145,7 +166,7 @@ def _event(told: Mapping[str, Any], tensors: Tensors, base64: bool) -> Event:
         case "checked":
             return Checked(tuple(Row(str(n), str(v), bool(ok)) for n, v, ok in told["rows"]))
         case "done":
-            return Done(float(told["queue_s"]), float(told["work_s"]), int(told["steps"]))
+            return Done(float(told["queue_s"]), float(told["work_s"]), _whole(told["steps"]))
         case _:
             raise ValueError("an unknown event")
 
@@ -161,10 +182,21 @@ def _result(told: Mapping[str, Any], tensors: Tensors, base64: bool) -> ResultEv
     shape = told["shape"]
     person = tensors.get("PERSON")
     return ResultEvent(
-        index=int(told["index"]),
-        count=int(told["count"]),
+        index=_whole(told["index"]),
+        count=_whole(told["count"]),
         report=report_of(told["report"]),
         image=image,
-        shape=None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2])),
+        shape=None if shape is None else _shape(shape),
         person=person if isinstance(person, np.ndarray) else None,
     )
+
+
+def _shape(told: Any) -> tuple[int, int, int]:
+    height, width, channels = map(_whole, told)
+    return height, width, channels
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int:  # a bool is one, too, and 1.5 would be made one
+        raise TypeError("no whole number")
+    return number

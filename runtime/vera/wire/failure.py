@@ -25,7 +25,8 @@ def to_text(error: Exception) -> str:
     if isinstance(error, RefusedError) or not isinstance(error, VeraError):
         kind = type(error).__name__
         return f"EngineError: The server met an unexpected {kind}; see its log, then try again."
-    return f"{type(error).__name__}: {error}"
+    outside = error.outside if isinstance(error, EngineError) else None
+    return f"{type(error).__name__}: {outside or error}"
 
 
 def code_of(error: Exception) -> Code:

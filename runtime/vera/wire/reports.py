@@ -22,6 +22,8 @@ _Build = Callable[[Any], Any]
 def report_of(told: Mapping[str, Any]) -> PhotoReport:
     """The report that ``PhotoReport.to_json`` wrote; equal to it field by field.
 
+    Fields that this version does not know are left out: a later server may tell more.
+
     Args:
         told: The parsed JSON.
 
@@ -32,11 +34,11 @@ def report_of(told: Mapping[str, Any]) -> PhotoReport:
         report: PhotoReport = _built(
             PhotoReport,
             told,
-            bundle=lambda b: BundleReport(**b),
+            bundle=lambda b: _built(BundleReport, b),
             kept=lambda k: _built(KeptReport, k, outline=_tuples),
             faces=lambda faces: tuple(map(_face, faces)),
             settings=lambda s: {name: _tuples(value) for name, value in s.items()},
-            inversion=lambda i: InversionReport(**i),
+            inversion=lambda i: _built(InversionReport, i),
             keep=_tuples,
             pair_cosines=_tuples,
             pair_cosines_generated=_tuples,
@@ -55,20 +57,21 @@ def _face(told: Mapping[str, Any]) -> FaceReport:
         FaceReport,
         told,
         box=_tuples,
-        judges=lambda judges: tuple(JudgeReport(**judge) for judge in judges),
-        coverage=lambda c: CoverageReport(**c),
-        seam=lambda s: SeamReport(**s),
-        change=lambda c: AttributeChange(**c),
+        judges=lambda judges: tuple(_built(JudgeReport, judge) for judge in judges),
+        coverage=lambda c: _built(CoverageReport, c),
+        seam=lambda s: _built(SeamReport, s),
+        change=lambda c: _built(AttributeChange, c),
     )
     return face
 
 
-def _built(kind: Callable[..., Any], told: Mapping[str, Any], **parts: _Build) -> Any:
-    """An instance of ``kind``, the fields in ``parts`` built by their functions unless null."""
+def _built(kind: type[Any], told: Mapping[str, Any], **parts: _Build) -> Any:
+    """An instance of the dataclass ``kind``, ``parts`` built by their functions unless null."""
     return kind(
         **{
             name: parts[name](value) if name in parts and value is not None else value
             for name, value in told.items()
+            if name in kind.__dataclass_fields__
         }
     )
 

@@ -91,6 +91,11 @@ class WireRequest:
     persons: bool = False
     bundle: str | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the photographs and masks."""
+        return sum(len(photo.data) + len(photo.mask or b"") for photo in self.photos)
+
 
 def to_tensors(request: WireRequest) -> dict[str, list[bytes] | npt.NDArray[np.float32]]:
     """The tensors of a request."""
@@ -194,7 +199,9 @@ def _given(options: Mapping[str, Any], name: str, default: object) -> Any:
 
 def _photos(tensors: Tensors, options: Mapping[str, Any], is_text: bool) -> tuple[WirePhoto, ...]:
     told = _given(options, "photos", [])
-    data, masks = _bytes_of(tensors, "PHOTOS"), _bytes_of(tensors, "MASKS")
+    data = _bytes_of(tensors, "PHOTOS")
+    # Once each: several photographs may name one of them.
+    masks = [_received(sent, is_text, "MASKS") for sent in _bytes_of(tensors, "MASKS")]
     if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
         raise UsageError(f"'photos' must be a list of objects, got {_shown(told)}; {_ASK}.")
     if not told:
@@ -212,7 +219,7 @@ def _photos(tensors: Tensors, options: Mapping[str, Any], is_text: bool) -> tupl
                 f"'mask' of photo {number} must be the place of one of {len(masks)} MASKS, got "
                 f"{_shown(index)}; {_ASK}."
             )
-        mask = None if index is None else _received(masks[index], is_text, "MASKS")
+        mask = None if index is None else masks[index]
         keep = one.get("keep", "none")
         if not isinstance(keep, str):
             raise UsageError(f"'keep' must be text, got {_shown(keep)}; {_ASK}.")

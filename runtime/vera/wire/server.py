@@ -11,7 +11,7 @@ from vera.wire.tensors import PROTOCOL
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may ask for; a server checks all of it before it decodes anything.
+    """What a server takes; all of it is checked before anything is decoded.
 
     Attributes:
         bytes: Of one photograph or mask as it is sent.
@@ -20,6 +20,10 @@ class Limits:
         variants: Of one case.
         steps: Of an inversion.
         seconds: From the request's arrival to its end.
+        case_bytes: Of the photographs and masks of one case.
+        case_pixels: Of the photographs of one case, times its variants: what it makes.
+        queue_bytes: Of the photographs and masks of all cases that wait or are in work; what comes
+            on top is told to come later.
     """
 
     bytes: int = 100_000_000
@@ -28,6 +32,9 @@ class Limits:
     variants: int = 8
     steps: int = 400
     seconds: float = 300.0
+    case_bytes: int = 400_000_000
+    case_pixels: int = 400_000_000
+    queue_bytes: int = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +90,9 @@ class ServerContract:
         try:
             known = {k: v for k, v in told.items() if k in cls.__dataclass_fields__}
             limits = {k: v for k, v in told["limits"].items() if k in Limits.__dataclass_fields__}
-            return cls(
-                **{**known, "bundle": ServedBundle(**told["bundle"]), "limits": Limits(**limits)}
-            )
+            served = ServedBundle.__dataclass_fields__
+            bundle = ServedBundle(**{k: v for k, v in told["bundle"].items() if k in served})
+            return cls(**{**known, "bundle": bundle, "limits": Limits(**limits)})
         except (KeyError, TypeError, AttributeError) as error:
             raise ServerError(
                 "The server describes itself in a way that is not understood; update the older of "

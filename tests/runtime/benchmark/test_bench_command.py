@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import get_args
@@ -49,6 +50,7 @@ def test_a_record_is_valid_and_tables_are_printed(run, capsys):
     code, found = run("--scenario", "single-stream", "sweep", "--clients", 1, 2)
     assert code == 0
     jsonschema.validate(found, SCHEMA)
+    assert found["complete"] is True
     assert [(r["scenario"], r["clients"]) for r in found["runs"]] == [
         ("single-stream", 1),
         ("sweep", 1),
@@ -85,6 +87,58 @@ def test_a_server_is_asked_without_retries(run):
     assert "localhost" not in json.dumps(found)
 
 
+def test_header_and_certificates_reach_every_server(run, tmp_path):
+    (tmp_path / "token").write_text("secret\n")
+    before = len(BenchAnonymizer.opened)
+    given = ["--header", "X-Site: a", "--header", f"Authorization:@{tmp_path}/token"]
+    given += ["--tls-ca", "ca.pem", "--tls-cert", "me.pem", "--tls-key", "me.key"]
+    code, found = run("--url", "grpcs://a:1", "--url", "https://b:2", *given)
+    assert code == 0
+    for one in BenchAnonymizer.opened[before:]:
+        reached = one.options["connection"]
+        assert reached.headers == (("X-Site", "a"), ("Authorization", "secret"))
+        assert [reached.ca_file, reached.cert_file, reached.key_file] == [
+            Path(name) for name in ("ca.pem", "me.pem", "me.key")
+        ]
+    assert "secret" not in json.dumps(found)
+
+
+def test_access_without_a_server_is_a_usage_error(run, capsys):
+    assert run("--header", "X-Site: a") == (2, None)
+    assert "--header does nothing without --url" in capsys.readouterr().err
+
+
+def test_the_device_reaches_the_anonymizer_and_its_last_bits_may_differ(run):
+    made = iter([0, 1])
+
+    def opened(*arguments, **options):
+        return BenchAnonymizer(*arguments, shade=next(made), **options)
+
+    _, found = run("--local", "--baseline", "one-at-a-time", "--device", "cuda", opened=opened)
+    assert [one.options["device"] for one in BenchAnonymizer.opened[-2:]] == ["cuda", "cuda"]
+    assert found["targets"]["local"]["device"] == found["request"]["device"] == "cuda"
+    assert found["agreement"][0]["allowed"] == 0.05
+
+
+@pytest.mark.parametrize(("error", "code"), [(ZeroDivisionError, 1), (KeyboardInterrupt, 130)])
+def test_what_was_finished_before_an_error_is_written(run, capsys, error, code):
+    class Broken(BenchAnonymizer):
+        def submit(self, photos, **request):
+            if len(self.asked) == 8:  # one of the warm-up, four of the first load, two to warm up
+                raise error
+            return super().submit(photos, **request)
+
+    given = ("--scenario", "single-stream", "sweep", "--clients", 2, "--workers", 2)
+    ended, found = run(*given, opened=Broken)
+    assert ended == code
+    jsonschema.validate(found, SCHEMA)
+    assert [one["scenario"] for one in found["runs"]] == ["single-stream"]
+    assert found["complete"] is False
+    told = capsys.readouterr()
+    assert "Loads" in told.out
+    assert "note: ended early; this is what was finished" in told.err
+
+
 def test_other_libraries_of_a_target_are_told(run, capsys):
     def opened(*arguments, url=None, **options):
         told = {"opencv": "4" if url else "5"}
@@ -98,7 +152,8 @@ def test_other_libraries_of_a_target_are_told(run, capsys):
 
 def test_one_at_a_time_is_around_the_server_where_only_servers_are_measured(run):
     before = len(BenchAnonymizer.opened)
-    _, found = run("--url", "grpc://a:1", "--url", "http://b:2", "--baseline", "one-at-a-time")
+    urls = ("--url", "grpc://a:1", "--url", "http://b:2", "--plaintext")
+    _, found = run(*urls, "--baseline", "one-at-a-time")
     assert list(found["targets"]) == ["one-at-a-time", "server 1", "server 2"]
     urls = [one.options["url"] for one in BenchAnonymizer.opened[before:]]
     assert urls == ["grpc://a:1", "grpc://a:1", "http://b:2"]
@@ -114,6 +169,51 @@ def test_steps_and_seed_reach_the_cases(run):
     asked = BenchAnonymizer.opened[-1].asked
     assert {(one["steps"], one["keep"]) for one in asked} == {(2, "nose")}
     assert sorted({one["seed"] for one in asked}) == [40, 41, 42, 43]
+
+
+def test_threads_queue_and_deadline_reach_the_anonymizer(run):
+    run("--local", "--threads", 3, "--queue", 5, "--deadline", 7.5)
+    opened = BenchAnonymizer.opened[-1]
+    assert (opened.options["threads"], opened.options["queue"]) == (3, 5)
+    assert {one["deadline"] for one in opened.asked} == {7.5}
+
+
+@pytest.mark.parametrize(("rounds", "order"), [(1, "1122"), (2, "1221")])
+def test_targets_alternate_in_so_many_rounds(run, rounds, order):
+    asked = []
+
+    class Noted(BenchAnonymizer):
+        def submit(self, photos, **request):
+            asked.append(str(self.options["workers"]))
+            return super().submit(photos, **request)
+
+    given = ("--baseline", "one-at-a-time", "--workers", 2, "--rounds", rounds)
+    run(*given, "--queries", 8, opened=Noted)
+    assert "".join(asked[-16::4]) == order
+
+
+def test_a_load_ends_after_so_many_seconds(run):
+    given = ("--scenario", "server", "--rate", 8, "--bound", 30)
+    _, whole = run(*given)
+    _, short = run(*given, "--seconds", 0.25)
+    assert (whole["runs"][0]["queries"], short["runs"][0]["queries"]) == (4, 2)
+
+
+def test_memory_of_a_server_is_told_if_its_process_is_named(run):
+    _, without = run()
+    _, found = run("--server-pid", os.getpid())
+    assert without["memory"][-1]["memory"]["server"] is None
+    assert found["memory"][-1]["memory"]["server"] > 10**6
+
+
+def test_a_cold_start_takes_so_many_processes(run, monkeypatch):
+    def cold_start(target, query, opening, runs):
+        one = quantiles.Interval(1.0)
+        return cold.ColdStart(target, runs, one, one, one, one, peak_bytes=1000)
+
+    monkeypatch.setattr("vera.benchmark.command.cold_start", cold_start)
+    _, found = run("--scenario", "cold", "--processes", 2)
+    assert [(one["target"], one["runs"]) for one in found["cold_starts"]] == [("local", 2)]
 
 
 def test_a_server_scenario_tells_the_rate_that_was_held(run, capsys):
@@ -162,7 +262,7 @@ def test_a_baseline_of_the_caller_s_is_measured(photo, bundle_folder, tmp_path):
 
 
 def test_two_records_are_compared(run, tmp_path, capsys):
-    _, one = run()
+    _, one = run("--queries", 20)
     other = {**one, "environment": {**one["environment"], "cores": 99}}
     for name, content in (("a", one), ("b", other)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))

@@ -6,7 +6,7 @@ from scipy import stats
 
 from vera.benchmark.arrivals import largest_rate, poisson
 from vera.benchmark.compare import compare_records, compare_runs, compare_targets
-from vera.benchmark.load import Load, Sample, joined
+from vera.benchmark.load import Load, Sample, joined, steady_part
 from vera.benchmark.quantiles import Interval, interval, mean, quantile, quantiles, share_limit
 from vera.benchmark.summary import summarize
 from vera.benchmark.target import Answer
@@ -44,8 +44,8 @@ def test_a_quantile_is_a_sample_that_so_many_do_not_exceed():
 
 
 def test_quantiles_of_too_few_samples_are_not_told():
-    assert [name for name, value in quantiles([1.0] * 9).items() if value] == ["p50"]
-    assert [name for name, value in quantiles([1.0] * 10).items() if value] == ["p50", "p90"]
+    assert [name for name, value in quantiles([1.0] * 99).items() if value] == ["p50"]
+    assert quantiles(list(np.arange(100.0)))["p90"].value == 89
     assert quantiles(list(np.arange(199.0)))["p95"] is None
     assert quantiles(list(np.arange(200.0)))["p95"].value == 189
     assert quantiles(list(np.arange(999.0)))["p99"] is None
@@ -78,8 +78,21 @@ def test_one_sample_has_no_interval():
     assert mean([2.0]) == Interval(2.0, None, None)
 
 
+def test_few_samples_have_their_range_in_place_of_an_interval():
+    assert mean([1.0, 2, 6]) == Interval(3.0, least=1, most=6)
+    assert mean([1.0] * 19) == Interval(1.0, least=1, most=1)
+    assert mean([1.0] * 20) == Interval(1.0, 1, 1)
+
+
+def test_a_ratio_of_few_samples_has_neither():
+    found = compare_runs(told("a", [1.0] * 19), told("b", [3.0] * 30, throughput=0.25))
+    assert found.latency == {"p50": Interval(3.0)}
+    assert found.throughput == Interval(0.25)
+
+
 def test_a_scaled_interval_scales_its_ends():
     assert Interval(1.0, 0.5, 2.0).scaled(60) == Interval(60, 30, 120)
+    assert Interval(1.0, least=0.5, most=2.0).scaled(60) == Interval(60, least=30, most=120)
     assert Interval(1.0).scaled(2) == Interval(2.0)
 
 
@@ -130,7 +143,7 @@ def test_a_summary_tells_counts_throughput_and_split():
     load = Load((*samples(3, 3, 3, 3), *lost), 8.0, EngineError("x"))
     run = summarize("local", "sweep", load, clients=2)
     assert (run.queries, run.completed, run.rejected, run.expired, run.failed) == (7, 4, 1, 1, 1)
-    assert run.throughput == Interval(0.5, 0.5, 0.5)
+    assert run.throughput == Interval(0.5)
     assert run.latency["p50"].value == run.slowest == 3
     assert (run.queue["p50"].value, run.work["mean"].value) == (1, 2)
     assert run.in_work == 4 * 2 / 8  # Little: work done over the time it took
@@ -138,13 +151,51 @@ def test_a_summary_tells_counts_throughput_and_split():
 
 
 def test_the_interval_of_the_throughput_is_the_mean_latency_s_turned_over():
-    load = Load(tuple(samples(1, 2, 3, 4, 5, 6)), 7.0)
-    middle = mean([1.0, 2, 3, 4, 5, 6])
+    latencies = [1.0, 2, 3, 4, 5, 6] * 4
+    load = Load(tuple(samples(*latencies)), 12.0)
+    middle = mean(latencies)
     found = summarize("t", "sweep", load, clients=1).throughput
-    assert found.value == 6 / 7
+    assert found.value == 2
     assert found.low == pytest.approx(found.value * middle.value / middle.high)
     assert found.high == pytest.approx(found.value * middle.value / middle.low)
-    assert summarize("t", "server", load, rate=1.0).throughput == Interval(6 / 7)
+    assert summarize("t", "server", load, rate=1.0).throughput == Interval(2)
+
+
+def served(slots: int, clients: int, count: int, way: float) -> list[Sample]:
+    """Asked in a closed loop: seconds on the way, then one in a slot."""
+    ends: list[float] = []
+    for number in range(count):
+        due = 0.0 if number < clients else ends[number - clients]
+        begin = max(due + way, ends[number - slots] if number >= slots else 0.0)
+        ends.append(begin + 1 + 1e-9 * number)  # no two in one instant
+    dues = [0.0] * clients + ends
+    return [Sample(due, end, answer=answer()) for due, end in zip(dues, ends, strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("slots", "clients", "way"),
+    [(1, 1, 0), (1, 16, 0), (2, 2, 0), (2, 16, 0), (16, 16, 0), (2, 16, 4), (1, 8, 6)],
+)
+def test_throughput_is_that_of_the_slots_however_short_the_load(slots, clients, way):
+    found = served(slots, clients, 32, way)
+    first_to_leave = found[-clients].ended_s  # its client had nothing more to ask
+    steady, steady_s = steady_part(found, first_to_leave)
+    load = Load(tuple(found), found[-1].ended_s, steady=steady, steady_s=steady_s)
+    run = summarize("t", "sweep", load, clients=clients)
+    assert run.throughput.value == pytest.approx(slots)
+    assert run.steady == steady > 0
+
+
+def test_what_ends_when_a_client_has_left_does_not_count():
+    found = [Sample(0, 2), Sample(0, 3), Sample(2, 5), Sample(3, 9), Sample(0, 4, "rejected")]
+    assert steady_part(found, 5) == (2, 3)
+    assert steady_part(found, 2) == (0, 0)
+    assert steady_part(found, 0) == (0, 0)  # a client that never asked
+
+
+def test_without_a_steady_part_the_whole_load_is_counted():
+    run = summarize("t", "sweep", Load(tuple(samples(3, 3)), 4.0), clients=2)
+    assert (run.throughput.value, run.steady) == (0.5, 0)
 
 
 def test_a_target_that_does_not_tell_its_split_has_none():
@@ -182,15 +233,16 @@ def test_a_rejected_query_does_not_hold_the_bound():
 
 
 def test_joined_loads_follow_each_other_without_a_gap():
-    one = Load((Sample(0, 2),), 2.0)
-    other = Load((Sample(0, 1), Sample(1, 3)), 3.0, EngineError("broke"))
+    one = Load((Sample(0, 2),), 2.0, None, 3, 5, 0.5)
+    other = Load((Sample(0, 1), Sample(1, 3)), 3.0, EngineError("broke"), 2, 6, 1.0)
     found = joined([one, other])
+    assert (found.most_in_flight, found.steady, found.steady_s) == (3, 11, 1.5)
     assert [(s.due_s, s.ended_s) for s in found.samples] == [(0, 2), (2, 3), (3, 5)]
     assert (found.seconds, str(found.failure)) == (5.0, "broke")
 
 
 def test_a_comparison_is_the_ratio_of_the_quantiles():
-    found = compare_runs(told("a", [1.0] * 10), told("b", [3.0] * 10, throughput=0.25))
+    found = compare_runs(told("a", [1.0] * 100), told("b", [3.0] * 100, throughput=0.25))
     assert found.latency["p50"] == Interval(3, 3, 3)
     assert set(found.latency) == {"p50", "p90"}
     assert found.throughput == Interval(0.25, 0.25, 0.25)

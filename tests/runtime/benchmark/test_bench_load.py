@@ -1,6 +1,7 @@
 """The load generator and the targets, on a fake that sleeps a millisecond."""
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,6 @@ from bench_target import BenchAnonymizer, report
 
 from vera.benchmark.agreement import agreement, require_agreement
 from vera.benchmark.load import closed_loop, open_loop
-from vera.benchmark.scenario import Bench, Plan, best_rates, queries_over
 from vera.benchmark.target import (
     Anonymizers,
     Answer,
@@ -19,10 +19,9 @@ from vera.benchmark.target import (
     OneAtATime,
     Query,
     answer_of,
-    own_times,
-    told_times,
 )
 from vera.errors import BusyError, DeadlineError, EngineError
+from vera.scheduling.job import Job, Times
 
 QUERY = Query((Path("photo.jpg"),), "mouth", 7, {"steps": 3})
 
@@ -66,8 +65,16 @@ def test_a_closed_loop_has_so_many_on_their_way_and_no_more():
             inside -= 1
         return plain()
 
-    closed(ask, 9, clients=3)
-    assert most == 3
+    load = closed(ask, 9, clients=3)
+    assert (most, load.most_in_flight) == (3, 3)
+    # In step: the first end starts the clock, and of the last three only one is counted. Two that
+    # end in one instant are one more.
+    assert 6 <= load.steady <= 7
+    assert 0 < load.steady_s < load.seconds
+
+
+def test_a_client_that_never_asked_leaves_no_steady_part():
+    assert closed(lambda number: plain(), 2, clients=3).steady == 0
 
 
 @pytest.mark.parametrize("error", [BusyError("full"), EngineError("It broke.")])
@@ -120,7 +127,7 @@ def test_an_open_loop_asks_all_queries_though_none_is_answered_yet():
         return plain()
 
     load = open_loop(ask, 3, [0.001 * i for i in range(6)])
-    assert len(load.samples) == 6
+    assert len(load.samples) == load.most_in_flight == 6
 
 
 def test_latency_counts_from_when_a_query_was_due():
@@ -132,7 +139,8 @@ def test_latency_counts_from_when_a_query_was_due():
 def test_an_anonymizer_is_asked_with_the_query_s_settings():
     inner = BenchAnonymizer()
     found = Anonymizers("local", inner).ask(QUERY, images=True)
-    assert inner.asked == [{"photos": [Path("photo.jpg")], "keep": "mouth", "seed": 7, "steps": 3}]
+    wanted = {"photos": [Path("photo.jpg")], "keep": "mouth", "seed": 7, "steps": 3}
+    assert inner.asked == [{**wanted, "deadline": None}]
     assert (found.steps, found.loss, found.cosine, found.refused) == (3, 0.5, 0.25, 0)
     assert found.work_s > 0
     assert found.images[0].shape == (4, 4, 3)
@@ -145,11 +153,16 @@ def test_reports_of_refused_photos_are_counted():
     assert (found.refused, found.loss, found.cosine, found.images) == (1, None, None, (None,))
 
 
-def test_a_server_that_does_not_tell_its_times_has_no_split():
-    times = SimpleNamespace(queue_s=1, work_s=2)
-    assert told_times(SimpleNamespace(times=times)) == (None, None)  # the client's own
-    assert told_times(SimpleNamespace(told=times)) == (1, 2)
-    assert own_times(SimpleNamespace(times=times)) == (1, 2)
+def test_waiting_and_work_are_the_server_s_if_it_told_them():
+    job = Job(lambda control: None, None)
+    job.future.set_result([SimpleNamespace(image=None, report=report(1))])
+    job.started, job.ended = job.handed_in + 1, job.handed_in + 3
+    target = Anonymizers("server", SimpleNamespace(submit=lambda *_, **__: job))
+    found = target.ask(QUERY)
+    assert (found.queue_s, found.work_s) == pytest.approx((1, 2))
+    job.told = Times(3, 4, 5)
+    found = target.ask(QUERY)
+    assert (found.queue_s, found.work_s) == (3, 4)
 
 
 def test_clients_of_a_server_are_strangers_to_each_other():
@@ -179,10 +192,21 @@ def test_one_at_a_time_lets_nobody_in_beside_another():
     assert inner.closed
 
 
-def test_the_wait_for_the_lock_is_a_wait_in_the_queue():
+def test_one_at_a_time_takes_queries_in_the_order_in_which_they_came():
+    inner = BenchAnonymizer()
+    target = OneAtATime("one", Anonymizers("", inner), time.perf_counter)
+    closed(lambda number: target.ask(replace(QUERY, seed=number)), 30, clients=3)
+    target.close()
+    order = [asked["seed"] for asked in inner.asked]
+    # Clients may swap places on their way into the line, but none is overtaken again and again.
+    assert max(abs(place - number) for place, number in enumerate(order)) <= 3
+
+
+def test_the_wait_for_others_is_a_wait_in_the_queue():
     inner = SimpleNamespace(tolerance=0, ask=lambda query, images: plain_untold())
     clock = iter([10.0, 14.0, 15.5]).__next__
-    found = OneAtATime("one", inner, clock).ask(QUERY)
+    target = OneAtATime("one", inner, clock)
+    found = target.ask(QUERY)
     assert (found.queue_s, found.work_s) == (4.0, 1.5)
 
 
@@ -194,84 +218,8 @@ def test_a_full_queue_is_counted_as_rejected():
     assert outcomes <= {"done", "rejected"}
 
 
-def bench(*targets, **plan) -> Bench:
-    queries = queries_over([QUERY], 5)
-    return Bench(
-        targets, queries, Plan(**{"queries": 6, "backoff_s": 0, **plan}), lambda line: None
-    )
-
-
 def named(name: str, **options) -> Anonymizers:
     return Anonymizers(name, BenchAnonymizer(**options))
-
-
-def test_query_numbers_take_the_photographs_in_turn_and_always_another_seed():
-    other = Query((Path("other.jpg"),), "mouth", 7)
-    query = queries_over([QUERY, other], 100)
-    assert [query(n).seed for n in range(3)] == [100, 101, 102]
-    assert [query(n).photos for n in range(3)] == [QUERY.photos, other.photos, QUERY.photos]
-
-
-def test_all_targets_get_the_same_queries_in_alternating_parts():
-    order = []
-
-    class Noted:
-        tolerance = 0.0
-
-        def __init__(self, name):
-            self.name = name
-
-        def prepare(self, clients):
-            pass
-
-        def ask(self, query, *, images=False):
-            order.append((self.name, query.seed))
-            return plain()
-
-    runs = list(bench(Noted("a"), Noted("b"), rounds=3).run("single-stream"))
-    assert [name for name, _ in order] == [*"aabbbbaaaabb"]
-    for name in "ab":
-        assert [seed for one, seed in order if one == name] == [5, 6, 7, 8, 9, 10]
-    assert [(run.target, run.completed) for run in runs] == [("a", 6), ("b", 6)]
-
-
-def test_a_sweep_has_a_run_for_every_number_of_clients():
-    runs = list(bench(named("a", workers=2), clients=(1, 3)).run("sweep"))
-    assert [(run.clients, run.completed) for run in runs] == [(1, 6), (3, 6)]
-    assert runs[1].in_work is not None
-
-
-def test_offline_asks_as_many_at_a_time_as_the_largest_number_of_clients():
-    (run,) = bench(named("a", workers=2), clients=(1, 3)).run("offline")
-    assert (run.scenario, run.clients) == ("offline", 3)
-
-
-def test_the_server_scenario_tries_the_rate_given():
-    (run,) = bench(named("a"), rate=500.0, bound_s=60.0).run("server")
-    assert (run.rate, run.clients, run.queries, run.held) == (500.0, None, 6, True)
-
-
-def test_the_server_scenario_looks_for_a_rate():
-    runs = list(bench(named("a"), bound_s=60.0, trials=3).run("server"))
-    assert len(runs) == 3
-    assert best_rates(runs) == {"a": max(run.rate for run in runs)}
-
-
-def test_no_rate_is_held_where_none_keeps_the_bound():
-    runs = list(bench(named("a"), bound_s=1e-9, trials=2).run("server"))
-    assert best_rates(runs) == {"a": None}
-
-
-def test_the_warm_up_tells_the_libraries_of_every_target():
-    asked = bench(named("a"), named("b", told={"opencv": "4"}), warmup=1)
-    asked.warm_up()
-    assert asked.versions == {"a": {"opencv": "5"}, "b": {"opencv": "4"}}
-    assert asked.asked == 2
-
-
-def test_a_target_that_fails_at_the_warm_up_ends_the_benchmark():
-    with pytest.raises(EngineError, match="The engine broke"):
-        bench(named("a", failing=True)).warm_up()
 
 
 def test_targets_that_make_the_same_pictures_agree():

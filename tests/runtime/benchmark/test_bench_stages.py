@@ -1,7 +1,9 @@
 """The stages of a case, its memory, its fresh processes and its surroundings."""
 
+import io
 import json
 import os
+import subprocess
 from itertools import count
 
 import numpy as np
@@ -10,11 +12,12 @@ from PIL import Image
 
 from vera.benchmark import cold
 from vera.benchmark.cold import cold_start
-from vera.benchmark.environment import cpu_model, differences, environment
+from vera.benchmark.environment import cpu_model, differences, environment, gpu_models
 from vera.benchmark.memory import memory
 from vera.benchmark.photos import photographs
 from vera.benchmark.stages import STAGES, Trace, measure_stages, table_of
 from vera.benchmark.target import Query
+from vera.client.connection import Connection
 from vera.errors import EngineError, UsageError
 
 
@@ -97,7 +100,7 @@ def test_memory_of_a_server_counts_its_children(tmp_path):
         (folder / "smaps_rollup").write_text(f"0-1 ---p\nRss: 9 kB\nPss:   {pss} kB\n")
         (folder / "status").write_text(f"Name:\tx\nVmHWM:\t {peak} kB\nVmRSS:\t 7 kB\n")
 
-    process(5, 10, 100, "6 7 ")
+    process(5, 10, 100, "6 7 99 ")  # 99 ended meanwhile
     process(6, 20, 200)
     process(7, 30, 300, "8")
     process(8, 40, 400)
@@ -107,6 +110,13 @@ def test_memory_of_a_server_counts_its_children(tmp_path):
 
 
 def test_memory_of_a_server_that_is_not_there_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="memory of process 5 cannot be read"):
+        memory(5, tmp_path)
+
+
+def test_a_kernel_that_hides_children_is_told_and_no_part_of_the_memory(tmp_path):
+    (tmp_path / "5/task/5").mkdir(parents=True)
+    (tmp_path / "5/status").write_text("VmHWM:\t 9 kB\n")
     with pytest.raises(UsageError, match="memory of process 5 cannot be read"):
         memory(5, tmp_path)
 
@@ -137,8 +147,6 @@ def test_a_fresh_process_that_fails_is_told(fresh, tmp_path):
 
 
 def test_the_process_of_a_cold_start_tells_its_times(monkeypatch, capsys):
-    import io
-
     from bench_target import BenchAnonymizer
 
     request = {"opening": {"threads": 1}, "photos": ["a"], "case": {"keep": "none", "seed": 2}}
@@ -148,6 +156,26 @@ def test_the_process_of_a_cold_start_tells_its_times(monkeypatch, capsys):
     told = json.loads(capsys.readouterr().out)
     assert set(told) == {"opening_s", "first_s", "peak_bytes"}
     assert BenchAnonymizer.opened[-1].asked[0]["seed"] == 2
+
+
+def test_access_to_a_server_reaches_the_process_of_a_cold_start(monkeypatch, capsys, tmp_path):
+    from bench_target import BenchAnonymizer
+
+    given = Connection("grpcs://a:1", headers=(("X-Site", "a"),), ca_file=tmp_path, retries=0)
+    sent = []
+
+    def started(command, *, input, **options):
+        sent.append(input)
+        monkeypatch.setattr("sys.stdin", io.StringIO(input))
+        assert cold.main() == 0
+        return subprocess.CompletedProcess(command, 0, capsys.readouterr().out, "")
+
+    monkeypatch.setattr("vera.Anonymizer", BenchAnonymizer, raising=False)
+    monkeypatch.setattr("subprocess.run", started)
+    query = Query((tmp_path / "a.png",), "mouth", 1, {"steps": 2})
+    cold_start("server", query, {"connection": given}, 1)
+    assert BenchAnonymizer.opened[-1].options == {"connection": given}
+    assert len(sent) == 1
 
 
 def test_the_environment_tells_sizes_and_no_names(photo, fake_bundle):
@@ -166,6 +194,15 @@ def test_the_processor_is_read_from_the_kernel_s_text():
         "Fast 9000"
     )
     assert cpu_model("") != ""
+
+
+def test_gpus_are_told_as_their_driver_tells_them(tmp_path):
+    assert gpu_models(tmp_path) == []
+    for place in ("b", "a"):
+        (tmp_path / place).mkdir()
+        text = f"Model: \t\t NVIDIA {place.upper()}\nIRQ:   \t\t 87\n"
+        (tmp_path / place / "information").write_text(text)
+    assert gpu_models(tmp_path) == ["NVIDIA A", "NVIDIA B"]
 
 
 def test_differences_of_machines_are_named(photo):
