@@ -8,6 +8,8 @@ from jsonschema import Draft202012Validator
 from photo_reports import full_report, refused_report
 
 from vera import Anonymizer, report
+from vera.bundle import load_bundle
+from vera.case.local import LocalCases
 from vera.cli import main
 from vera.page.read import schema_text
 from vera.settings import Settings
@@ -115,8 +117,7 @@ def test_a_refusal_needs_its_reason_and_sentence():
 
 @pytest.mark.slow
 def test_reports_of_a_run_are_valid(bundle_folder, fake_engines, fakes, tmp_path):
-    anonymizer = Anonymizer(bundle_folder)
-    anonymizer._engines = fake_engines
+    anonymizer = Anonymizer.over(LocalCases(load_bundle(bundle_folder), engines=fake_engines))
     photos = [fakes.draw_photo(), tmp_path / "missing.png"]
     results = anonymizer.anonymize(photos, keep="mouth", seed=1, steps=0)
     assert {result.report.verdict for result in results} == {"anonymized", "refused"}

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vera.case.case import Case, KeepLike, PhotoLike, go_on, open_case
+from vera.errors import UsageError
 from vera.key import CaseKey, DrawKey
 from vera.report import PhotoReport
 from vera.settings import Settings
@@ -39,6 +40,10 @@ class CaseRequest:
 
     def open(self, check: Callable[[], None] = go_on) -> Case:
         """The case, its photographs read; see :func:`vera.case.case.open_case`."""
+        if self.people is not None and not np.isfinite(self.people).all():
+            raise UsageError(
+                "distinct_from holds a number that is not finite; pass the embeddings as they came."
+            )
         asked = self.settings
         most = asked.pixel_limit if self.largest is None else self.largest
         case = open_case(

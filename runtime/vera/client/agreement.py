@@ -10,6 +10,9 @@ from vera.errors import ServerError
 from vera.wire.event import Checked, Described, Done, Event
 from vera.wire.server import ServerContract, differences
 
+# What a server may take beyond its limit: encoding and sending.
+_GRACE_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteBundle:
@@ -92,3 +95,13 @@ def checked(events: Iterable[Event]) -> tuple[Row, ...]:
     if rows is None or not ended:
         raise unfinished()
     return rows
+
+
+def longest(left: float | None, server: ServerContract | None) -> float | None:
+    """Seconds that an attempt may take; without a deadline of its own the server's for a case.
+
+    A server whose model died alone keeps the connection and never answers.
+    """
+    if left is not None or server is None:
+        return left
+    return server.limits.seconds + _GRACE_S

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from vera.case.case import KeepLike, PhotoLike
 from vera.case.request import CaseRequest, Result
 from vera.check import Row
-from vera.client.agreement import RemoteBundle, agreed, at_once, checked
+from vera.client.agreement import RemoteBundle, agreed, at_once, checked, longest
 from vera.client.connection import Connection
 from vera.client.failures import LostError, MisfitError, may_be_outdated
 from vera.client.forgetting import forgetting
@@ -262,7 +262,9 @@ class AsyncAnonymizer:
             self._transport = self._open_transport(self._connection)
         timed = replace(request, deadline_s=left)
         try:
-            async with aclosing(self._transport.exchange(timed, left)) as events:
+            async with aclosing(
+                self._transport.exchange(timed, longest(left, self._server))
+            ) as events:
                 async for event in events:
                     patience.left()
                     yield event

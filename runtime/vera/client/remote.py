@@ -12,7 +12,7 @@ from typing import TypeVar
 from vera.case.case import Case
 from vera.case.request import CaseRequest, Progress, Result
 from vera.check import Row
-from vera.client.agreement import RemoteBundle, agreed, at_once, checked
+from vera.client.agreement import RemoteBundle, agreed, at_once, checked, longest
 from vera.client.cancelling import Cancellation
 from vera.client.connection import Connection
 from vera.client.failures import MisfitError, may_be_outdated
@@ -322,7 +322,7 @@ class RemoteCases:
         """The events of one attempt; the stream is closed at their end, however it comes."""
         left = patience.left()
         timed = replace(request, deadline_s=left)
-        with closing(self._transport.exchange(timed, left, cancel)) as told:
+        with closing(self._transport.exchange(timed, longest(left, self._server), cancel)) as told:
             for event in told:
                 patience.left()
                 yield event

@@ -83,6 +83,8 @@ class RunningServer:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
+        with suppress(ProcessLookupError):  # Python models that outlive their server
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._reader.join(_KILL_AFTER_S)
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()

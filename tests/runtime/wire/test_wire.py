@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vera.case.request import CaseRequest
 from vera.check import Row
+from vera.client.agreement import longest
 from vera.engines.checks import mapped
 from vera.errors import BusyError, EngineError, ServerError, UsageError
 from vera.key import CaseKey
@@ -224,3 +226,15 @@ def test_contract_of_a_later_server_is_read_as_far_as_it_is_known():
     assert ServerContract.from_json(told) == served
     with pytest.raises(ServerError, match="not understood"):
         ServerContract.from_json({"protocol": 1})
+
+
+def test_attempt_without_a_deadline_ends_soon_after_the_server_s_limit():
+    server = ServerContract(ServedBundle("vera", "1", "d" * 64, {}), Limits(seconds=20.0))
+    assert longest(None, server) == pytest.approx(30.0)
+    assert longest(4.0, server) == 4.0
+    assert longest(None, None) is None
+
+
+def test_people_that_are_not_finite_are_refused_before_a_photograph_is_read():
+    with pytest.raises(UsageError, match="distinct_from"):
+        CaseRequest([b"no photo"], people=np.array([[np.nan]], np.float32)).open()
