@@ -20,7 +20,12 @@ def run(interpreter: Path, cases: Cases, folder: Path) -> list[list[Any]]:
 
     asked, told = folder / "cases.pickle", folder / "results.pickle"
     asked.write_bytes(pickle.dumps(cases))
-    environment = {**os.environ, "PYTHONPATH": str(Path(vera.__file__).parents[1])}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    own = subprocess.run(
+        [str(interpreter), "-c", "import vera.ops"], env=environment, capture_output=True
+    )
+    if own.returncode:  # it has none: a working tree with its extension built in place
+        environment["PYTHONPATH"] = str(Path(vera.__file__).parents[1])
     command = [str(interpreter), __file__, str(asked), str(told)]
     subprocess.run(command, check=True, env=environment, timeout=300)
     return pickle.loads(told.read_bytes())
