@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 import vera
 
 VARIABLE = "VERA_TRITON_PYTHON"
@@ -26,6 +28,17 @@ def python() -> Path | None:
     """The interpreter of the environment with the server, or None."""
     named = os.environ.get(VARIABLE)
     return Path(named) if named else None
+
+
+def require() -> Path:
+    """The interpreter; without one the test is skipped, or fails if VERA_REQUIRE_TRITON=1."""
+    interpreter = python()
+    if interpreter is None:
+        told = f"no server: set {VARIABLE}"
+        if os.environ.get("VERA_REQUIRE_TRITON") == "1":
+            pytest.fail(told)
+        pytest.skip(told)
+    return interpreter
 
 
 def site(interpreter: Path) -> Path:

@@ -23,17 +23,12 @@ from vera.launch.workplace import CORE_BYTES
 
 @pytest.fixture(scope="module")
 def options() -> ServeOptions:
-    if real_triton.python() is None:
-        told = f"no server: set {real_triton.VARIABLE}"
-        if os.environ.get("VERA_REQUIRE_TRITON") == "1":
-            pytest.fail(told)
-        pytest.skip(told)
     return ServeOptions(
         http_port=0,
         grpc_port=0,
         metrics_port=0,
         server="bundled",
-        python=real_triton.python(),
+        python=real_triton.require(),
         drain_seconds=20,
     )
 

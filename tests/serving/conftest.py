@@ -1,7 +1,6 @@
 """The real server, one for all tests; tests that kill or stop one make their own."""
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,11 +24,7 @@ MODELS = ("anonymize", "detector", "embedder", "generator_forward", "generator_b
 @pytest.fixture(scope="session")
 def needs_server() -> None:
     """Skips what has no server to test with."""
-    if real_triton.python() is None:
-        told = f"no server: set {real_triton.VARIABLE}"
-        if os.environ.get("VERA_REQUIRE_TRITON") == "1":
-            pytest.fail(told)
-        pytest.skip(told)
+    real_triton.require()
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def test_clients_for_whom_there_is_no_room_are_told_at_once(cramped, photo_file,
     refused = [one for one in told if isinstance(one, VeraError)]
     assert {type(error) for error in refused} == {BusyError}
     assert {str(error) for error in refused} == {
-        "All 1 slots are taken and 1 cases wait, more than may; try again later."
+        "The queue is full (slots: 1, places to wait: 1); try again later."
     }
     waited = [seed for seed, one in enumerate(told) if not isinstance(one, VeraError)]
     assert images([told[seed] for seed in waited]) == [alone[seed] for seed in waited]

@@ -10,23 +10,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from vera.batch.casework import (
-    AnonymizerLike,
-    CaseFailure,
-    CaseTask,
-    ImageWriter,
-    Progress,
-    ResultLike,
-    do_case,
-)
-from vera.batch.workers import Outcome, Ticket, _awaited
+from vera.batch.casework import AnonymizerLike, CaseTask, ImageWriter, Progress, ResultLike
+from vera.batch.workers import IN_FLIGHT, Outcome, Ticket, awaited, outcome_of
 from vera.errors import ServerError
 from vera.files.write import write_image
-
-_PIECE_S = 0.5  # longest wait before a Ctrl-C is noticed
-
-
-_IN_FLIGHT = 2  # cases per request that is sent at once
 
 
 class RemoteAnonymizer(AnonymizerLike, Protocol):
@@ -53,19 +40,6 @@ class _OneVersion:
         return results
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    anonymizer: AnonymizerLike
-    progress: Progress | None
-    write: ImageWriter
-
-    def __call__(self, task: CaseTask) -> Outcome:
-        try:
-            return do_case(self.anonymizer, task, progress=self.progress, write=self.write)
-        except Exception as error:
-            return CaseFailure.of(error, task)
-
-
 class RemoteCrew:
     """Several requests at once; a context manager, which ends them."""
 
@@ -88,9 +62,10 @@ class RemoteCrew:
             write: Writes one image, whole or not at all.
         """
         # Outcomes are asked for in order: while the first is slow, others go on behind it.
-        self.in_flight = 1 if count == 1 else _IN_FLIGHT * count
+        self.in_flight = 1 if count == 1 else IN_FLIGHT * count
         self._anonymizer = anonymizer
-        self._work = _Work(_OneVersion(anonymizer, version), progress, write)
+        self._of_one_version = _OneVersion(anonymizer, version)
+        self._progress, self._write = progress, write
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="vera-remote")
 
     def __enter__(self) -> Self:
@@ -111,9 +86,12 @@ class RemoteCrew:
 
     def submit(self, task: CaseTask) -> Ticket:
         """Hand a task in."""
-        return Ticket(task, self._pool.submit(self._work, task))
+        done = self._pool.submit(
+            outcome_of, self._of_one_version, task, self._progress, self._write
+        )
+        return Ticket(task, done)
 
     def wait(self, ticket: Ticket) -> Outcome:
         """The outcome of a task; each is asked for once."""
         assert ticket.future is not None
-        return _awaited(ticket.future)
+        return awaited(ticket.future)

@@ -34,7 +34,7 @@ Outcome = CaseDone | CaseFailure
 OpenWorker = Callable[[], AnonymizerLike]
 
 _PIECE_S = 0.5  # longest wait before a Ctrl-C is noticed
-_IN_FLIGHT = 2  # cases per worker: the next one waits at its door, and a kill costs no more
+IN_FLIGHT = 2  # cases per worker: the next one waits at its door, and a kill costs no more
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +87,7 @@ class OwnProcess:
 
     def wait(self, ticket: Ticket) -> Outcome:
         """Do it."""
-        return _outcome(self._anonymizer, ticket.task, self._progress, self._write)
+        return outcome_of(self._anonymizer, ticket.task, self._progress, self._write)
 
 
 class Workers:
@@ -103,7 +103,7 @@ class Workers:
             open_worker: Opens an anonymizer in a worker; must be picklable.
             write: Writes one image; must be picklable.
         """
-        self.in_flight = _IN_FLIGHT * count
+        self.in_flight = IN_FLIGHT * count
         self._count = count
         self._setup = (open_worker, write)
         self._open: list[Ticket] = []
@@ -138,7 +138,7 @@ class Workers:
         outcome = None
         if ticket.future is not None:
             try:
-                outcome = _awaited(ticket.future)
+                outcome = awaited(ticket.future)
             except BrokenExecutor:
                 self._begin_again()
         if outcome is None:
@@ -176,7 +176,7 @@ class Workers:
             self._begin_again()
             future = self._send(task)
         try:
-            return _awaited(future)
+            return awaited(future)
         except BrokenExecutor:
             self._begin_again()
             return CaseFailure(
@@ -201,7 +201,7 @@ class Workers:
         )
 
 
-def _awaited(future: Future[Outcome]) -> Outcome:
+def awaited(future: Future[Outcome]) -> Outcome:
     """The result of a future.
 
     Waits in pieces: a Ctrl-C that the system hands to another thread does not wake this one.
@@ -217,9 +217,10 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _outcome(
+def outcome_of(
     anonymizer: AnonymizerLike, task: CaseTask, progress: Progress | None, write: ImageWriter
 ) -> Outcome:
+    """Do a case; an error is its outcome, too. See :func:`vera.batch.casework.do_case`."""
     try:
         return do_case(anonymizer, task, progress=progress, write=write)
     except Exception as error:
@@ -259,4 +260,4 @@ def _work(task: CaseTask) -> Outcome:
             worker.anonymizer = worker.open_worker()
     except Exception as error:
         return CaseFailure.of(error, task)
-    return _outcome(worker.anonymizer, task, None, worker.write)
+    return outcome_of(worker.anonymizer, task, None, worker.write)

@@ -1,7 +1,6 @@
 """What a client and its server must agree on before the first case is sent."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from vera.check import Row
 from vera.client.failures import unfinished
@@ -12,34 +11,6 @@ from vera.wire.server import ServerContract, differences
 
 # What a server may take beyond its limit: encoding and sending.
 _GRACE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteBundle:
-    """The bundle of a server, as far as a client needs it; as :class:`vera.bundle.Bundle`.
-
-    Attributes:
-        name: Of the release.
-        version: Of the release.
-        digest: sha256 of the manifest.
-        hashes: sha256 of each engine, hexadecimal.
-    """
-
-    name: str
-    version: str
-    digest: str
-    hashes: Mapping[str, str]
-
-    @property
-    def engines(self) -> tuple[str, ...]:
-        """Names of the engines that it has."""
-        return tuple(self.hashes)
-
-    @classmethod
-    def of(cls, server: ServerContract) -> "RemoteBundle":
-        """What a server says of it."""
-        told = server.bundle
-        return cls(told.name, told.version, told.digest, told.hashes)
 
 
 def at_once(server: ServerContract) -> int:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from vera.case.case import KeepLike, PhotoLike
 from vera.case.request import CaseRequest, Result
 from vera.check import Row
-from vera.client.agreement import RemoteBundle, agreed, at_once, checked, longest
+from vera.client.agreement import agreed, at_once, checked, longest
 from vera.client.connection import Connection
 from vera.client.failures import LostError, MisfitError, may_be_outdated
 from vera.client.forgetting import forgetting
@@ -28,7 +28,7 @@ from vera.scheduling.job import cancelled, late
 from vera.settings import settings_of
 from vera.wire.event import Done, Event, Progress
 from vera.wire.request import WireRequest
-from vera.wire.server import ServerContract
+from vera.wire.server import ServedBundle, ServerContract
 
 ProgressCall = Callable[[str, float], None]
 
@@ -136,13 +136,13 @@ class AsyncAnonymizer:
         asked = _asked(photos, keep, seed, key, distinct_from, settings)
         return self._stream(asked, deadline, True)
 
-    async def bundle(self) -> RemoteBundle:
+    async def bundle(self) -> ServedBundle:
         """The server's bundle.
 
         Raises:
             ServerError: It cannot be reached, or is of another contract.
         """
-        return RemoteBundle.of(await self._met(self._patience(None)))
+        return (await self._met(self._patience(None))).bundle
 
     async def check(self) -> tuple[Row, ...]:
         """Have the server check itself in depth.

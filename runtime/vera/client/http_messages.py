@@ -13,12 +13,13 @@ from vera.client.failures import misfit, told
 from vera.errors import ServerError
 from vera.wire import event as events
 from vera.wire.event import Event
-from vera.wire.tensors import MODEL, Tensors
+from vera.wire.tensors import MODEL, OUTPUTS, Tensors
 
 PATH = f"/v2/models/{MODEL}/generate_stream"
 
 _DATA = b"data:"
 _PAGE_BYTES = 65_536
+_OUTPUTS = frozenset(tensor.name for tensor in OUTPUTS)
 
 
 def body(tensors: Tensors) -> bytes:
@@ -98,9 +99,6 @@ def event_of(data: bytes) -> Event | None:
     except (AttributeError, TypeError, ValueError, ArithmeticError) as wrong:
         raise misfit("a tensor that is none") from wrong
     return events.from_tensors(tensors, base64=True)
-
-
-_OUTPUTS = ("EVENT", "IMAGE", "PERSON")
 
 
 def _tensor(value: Any) -> Any:

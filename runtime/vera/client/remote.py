@@ -12,7 +12,7 @@ from typing import TypeVar
 from vera.case.case import Case
 from vera.case.request import CaseRequest, Progress, Result
 from vera.check import Row
-from vera.client.agreement import RemoteBundle, agreed, at_once, checked, longest
+from vera.client.agreement import agreed, at_once, checked, longest
 from vera.client.cancelling import Cancellation
 from vera.client.connection import Connection
 from vera.client.failures import MisfitError, may_be_outdated
@@ -26,7 +26,7 @@ from vera.errors import VeraError
 from vera.scheduling.job import Control, Job, Times, cancelled
 from vera.wire.event import Event
 from vera.wire.request import WireRequest
-from vera.wire.server import ServerContract
+from vera.wire.server import ServedBundle, ServerContract
 
 T = TypeVar("T")
 
@@ -79,9 +79,9 @@ class RemoteCases:
             return self._met(self._patience(None, cancel), cancel)
 
     @property
-    def bundle(self) -> RemoteBundle:
+    def bundle(self) -> ServedBundle:
         """The server's bundle; see :attr:`server`."""
-        return RemoteBundle.of(self.server)
+        return self.server.bundle
 
     def check(self) -> tuple[Row, ...]:
         """Have the server check itself in depth.

@@ -73,11 +73,21 @@ class OneByOne:
         """See :class:`Evaluator`."""
         if self._lane is None:
             self._lane = Lane(self._engines.gradient())
-        losses, grads = np.zeros(len(targets)), np.zeros_like(latents)
-        for i, target in enumerate(targets):
-            losses[i], grad = self._lane.evaluate(
-                target, latents[i : i + 1], with_gradient=with_gradient
-            )
-            if grad is not None:
-                grads[i] = grad
-        return losses, grads
+        lane = self._lane
+        done = [
+            lane.evaluate(target, latents[i : i + 1], with_gradient=with_gradient)
+            for i, target in enumerate(targets)
+        ]
+        return joined(done, latents)
+
+
+def joined(done: Sequence[tuple[float, Tensor | None]], latents: Tensor) -> tuple[Losses, Tensor]:
+    """What an :class:`Evaluator` returns, out of the loss and gradient of each face at ``latents``.
+
+    A face without a gradient gets zeros.
+    """
+    grads = np.zeros_like(latents)
+    for i, (_, grad) in enumerate(done):
+        if grad is not None:
+            grads[i] = grad
+    return np.array([loss for loss, _ in done], np.float64), grads

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vera.engines import Engines, Gradient, Tensor
-from vera.errors import BusyError
-from vera.identity.objective import Losses
+from vera.identity.objective import Losses, joined
 from vera.identity.target import Target
 from vera.ops.inversion_loss import LossBuffers, buffers_for, inversion_loss
-from vera.scheduling.job import forget_frames
+from vera.scheduling.job import closing, forget_frames
 
 SIZES = (1, 2, 4, 8)
 
@@ -60,7 +59,7 @@ class Batches:
         faces = [_Face(target, latents[i], with_gradient) for i, target in enumerate(targets)]
         with self._changed:
             if self._closing:
-                raise BusyError("No new cases are taken: VerA is shutting down; try again later.")
+                raise closing()
             self._waiting.extend(faces)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="vera-steps", daemon=True)
@@ -71,12 +70,7 @@ class Batches:
             told = list(map(_told, faces))
         finally:
             del faces  # an error holds this frame; the frame must not hold the error's own face
-        losses, grads = np.zeros(len(targets)), np.zeros_like(latents)
-        for i, (loss, grad) in enumerate(told):
-            losses[i] = loss
-            if grad is not None:
-                grads[i] = grad
-        return losses, grads
+        return joined(told, latents)
 
     def close(self) -> None:
         """Ends the thread; no case may be in work."""

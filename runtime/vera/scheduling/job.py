@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from vera.errors import CancelledError, DeadlineError
+from vera.errors import BusyError, CancelledError, DeadlineError
 
 T = TypeVar("T")
 
@@ -137,6 +137,11 @@ class Job(Generic[T]):
 def cancelled() -> CancelledError:
     """The error of a cancelled case."""
     return CancelledError("The case was cancelled; nothing of it was kept.")
+
+
+def closing() -> BusyError:
+    """The error of a case that comes after the last one."""
+    return BusyError("No new cases are taken: VerA is shutting down; try again later.")
 
 
 def late() -> DeadlineError:

@@ -10,10 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-import numpy as np
-
 from vera.engines import Engines, Tensor
-from vera.identity.objective import Lane, Losses
+from vera.identity.objective import Lane, Losses, joined
 from vera.identity.target import Target
 
 
@@ -53,7 +51,7 @@ class Lanes:
             done = list(map(Future.result, futures))
         finally:
             del futures  # an error holds this frame; the frame must not hold the error's own future
-        return _joined(done, latents)
+        return joined(done, latents)
 
     def close(self) -> None:
         """Ends the threads; no case may be in work."""
@@ -69,7 +67,7 @@ class Lanes:
             lane.evaluate(target, latents[i : i + 1], with_gradient=with_gradient)
             for i, target in enumerate(targets)
         ]
-        return _joined(done, latents)
+        return joined(done, latents)
 
     def _step(
         self, target: Target, latent: Tensor, with_gradient: bool
@@ -78,11 +76,3 @@ class Lanes:
         if lane is None:
             lane = self._own.lane = Lane(self._engines.gradient(threads=1), threads=1)
         return lane.evaluate(target, latent, with_gradient=with_gradient)
-
-
-def _joined(done: Sequence[tuple[float, Tensor | None]], latents: Tensor) -> tuple[Losses, Tensor]:
-    grads = np.zeros_like(latents)
-    for i, (_, grad) in enumerate(done):
-        if grad is not None:
-            grads[i] = grad
-    return np.array([loss for loss, _ in done], np.float64), grads

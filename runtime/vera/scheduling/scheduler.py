@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vera.errors import BusyError, UsageError
-from vera.scheduling.job import Control, Job, cancelled, forget_frames, late
+from vera.scheduling.job import Control, Job, cancelled, closing, forget_frames, late
 
 T = TypeVar("T")
 _MOST_SLOTS = 256
@@ -95,11 +95,11 @@ class Scheduler:
         job.withdraw = self._withdraw
         with self._changed:
             if self._closing:
-                raise BusyError("No new cases are taken: VerA is shutting down; try again later.")
+                raise closing()
             if len(self._active) + len(self._waiting) >= self._slots + self._queue:
                 raise BusyError(
-                    f"All {self._slots} slots are taken and {len(self._waiting)} cases wait, more "
-                    "than may; try again later."
+                    f"The queue is full (slots: {self._slots}, places to wait: {self._queue}); "
+                    "try again later."
                 )
             self._waiting.append(job)
             if len(self._threads) < min(self._slots, len(self._active) + len(self._waiting)):
@@ -120,7 +120,7 @@ class Scheduler:
         job.withdraw = self._withdraw
         with self._changed:
             if self._closing:
-                raise BusyError("No new cases are taken: VerA is shutting down; try again later.")
+                raise closing()
             self._waiting.append(job)
             self._own.add(job)
             try:

@@ -1,6 +1,5 @@
 """The deep check of a server: every engine once, and a tiny inversion that comes out as ever."""
 
-import threading
 from dataclasses import replace
 from time import monotonic
 
@@ -9,7 +8,7 @@ import numpy as np
 from vera.bundle import Bundle
 from vera.check import Row, check
 from vera.engines import Engines
-from vera.errors import BusyError, VeraError
+from vera.errors import VeraError
 from vera.face.detect import Face
 from vera.face.faces import align_face
 from vera.identity.inversion import InversionConfig, invert
@@ -20,9 +19,6 @@ _STEPS = 2
 # Another order of sums after a driver or a library changed under a running server is no fault; a
 # broken network or memory is far off.
 _TOLERANCE = 1e-3
-
-# A check that waits longer for another one has found that something is wrong.
-_PATIENCE_S = 60.0
 
 # Checks take cores from the cases and nobody pays for them with a slot: however often they are
 # asked for, one in this many seconds is done.
@@ -47,7 +43,6 @@ class Health:
             VeraError: An engine does not work.
         """
         self._bundle, self._engines = bundle, engines
-        self._one_at_a_time = threading.Lock()
         self._fresh_s = fresh_s
         self._last: tuple[float, tuple[Row, ...]] | None = None
         self.loss = self._inverted()
@@ -55,20 +50,12 @@ class Health:
     def rows(self) -> tuple[Row, ...]:
         """What ``vera check`` shows, of this server; of a moment ago, if it was just asked for.
 
-        Raises:
-            BusyError: Another check does not end.
+        For one thread at a time; the service has one.
         """
-        if not self._one_at_a_time.acquire(timeout=_PATIENCE_S):
-            raise BusyError(
-                f"Another check has been running for {_PATIENCE_S:.0f} s; look at the server's log."
-            )
-        try:
-            if self._last is None or monotonic() - self._last[0] >= self._fresh_s:
-                rows = self._checked()
-                self._last = monotonic(), rows
-            return self._last[1]
-        finally:
-            self._one_at_a_time.release()
+        if self._last is None or monotonic() - self._last[0] >= self._fresh_s:
+            rows = self._checked()
+            self._last = monotonic(), rows
+        return self._last[1]
 
     def _checked(self) -> tuple[Row, ...]:
         found = check(self._bundle.folder, open_engines=lambda _: self._engines)

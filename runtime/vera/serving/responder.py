@@ -1,7 +1,6 @@
 """The way back to one client: events, then one end, then nothing."""
 
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,13 @@ import numpy.typing as npt
 from vera.serving.limits import check_count
 from vera.wire.failure import code_of, to_text
 from vera.wire.server import Limits
+from vera.wire.tensors import Tensors
 
 # ``triton_python_backend_utils``; only Triton's own processes have it.
 BackendUtils = Any
 
-Tensors = Mapping[str, list[bytes] | npt.NDArray[np.float32]]
 
-
-def received(request: Any, limits: Limits) -> dict[str, list[bytes] | npt.NDArray[np.float32]]:
+def received(request: Any, limits: Limits) -> Tensors:
     """The inputs of a request, copied: Triton takes its memory back when the request ends.
 
     Raises:

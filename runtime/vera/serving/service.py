@@ -19,12 +19,13 @@ from vera.serving.log import new_number
 from vera.serving.metrics import Metrics
 from vera.serving.parameters import Parameters
 from vera.serving.record import Record
-from vera.serving.responder import Responder, Tensors
+from vera.serving.responder import Responder
 from vera.versions import __version__
 from vera.wire import event as events
 from vera.wire.event import Checked, Described, Done
 from vera.wire.request import WireRequest, from_tensors
 from vera.wire.server import ServedBundle, ServerContract
+from vera.wire.tensors import Tensors
 
 # How often clients are looked at whose cases wait or are in a long stage.
 _WATCH_S = 0.1

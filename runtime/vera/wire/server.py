@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServedBundle:
-    """The networks of a server.
+    """The networks of a server; as :class:`vera.bundle.Bundle`, as far as a client needs it.
 
     Attributes:
         name: Of the release.
@@ -52,6 +52,11 @@ class ServedBundle:
     version: str
     digest: str
     hashes: Mapping[str, str]
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Names of the engines that it has."""
+        return tuple(self.hashes)
 
 
 @dataclass(frozen=True, slots=True)
