@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import fake_tritonserver
@@ -17,8 +18,11 @@ from small_repository import write_small_repository
 
 from vera.cli import main
 from vera.errors import CancelledError, ServerError
+from vera.launch import server as launching
 from vera.launch.options import ServeOptions
 from vera.launch.server import start
+from vera.launch.watch import Watch
+from vera.wire.tensors import MODEL
 
 PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
 
@@ -140,6 +144,19 @@ def test_a_server_that_dies_is_told(serving):
     assert "The server ended by itself with code 139" in err
     assert "Signal (11) received" in err
     assert not running.ready.exists()
+
+
+def test_a_model_that_is_gone_while_its_server_is_ready_ends_the_server(
+    repository, triton, behave, tmp_path, monkeypatch, capsys
+):
+    behave()
+    (repository / MODEL).mkdir()
+    monkeypatch.setattr(launching, "Watch", partial(Watch, every_s=0.05))
+    ready = tmp_path / "ready.json"
+    given = [*PORTS, "--server", str(triton), "--ready-file", str(ready)]
+    assert main(["serve", str(repository), *given]) == 1
+    assert "vera: The server's model does not answer any more" in capsys.readouterr().err
+    assert not ready.exists()
 
 
 def test_a_server_that_does_not_start_is_told_with_its_reason(repository, triton, behave, capsys):

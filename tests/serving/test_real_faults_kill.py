@@ -14,6 +14,7 @@ import vera
 from vera.batch.journal import JOURNAL_NAME
 from vera.batch.output import LOG_NAME
 from vera.client.connection import Connection
+from vera.client.failures import LostError
 from vera.errors import BusyError, DeadlineError, VeraError
 
 LONG, STEPS = 400, 15
@@ -125,8 +126,11 @@ def test_a_case_that_is_cancelled_while_its_server_is_away_ends_at_once(scene, s
             job.result(5)
 
 
-def test_a_server_whose_model_was_killed_alone_is_told_apart_from_one_that_works(scene, photo_file):
-    """Last: Triton 2.51 does not start the model again, and says that all is well."""
+def test_clients_of_a_model_that_was_killed_alone_get_an_error(scene, photo_file):
+    """Last: Triton 2.51 does not start the model again, and mostly says that all is well.
+
+    At times it crashes when it comes upon what the model left; `vera serve` ends it in any case.
+    """
     url = f"grpc://{scene.again.grpc}"
     begun = threading.Event()
     with vera.Anonymizer(connection=Connection(url, retries=0)) as client:
@@ -136,8 +140,8 @@ def test_a_server_whose_model_was_killed_alone_is_told_apart_from_one_that_works
         assert begun.wait(20)
         (model,) = scene.again.model_processes()
         os.kill(model, signal.SIGKILL)
-        with pytest.raises(BusyError, match="The server is closing or has just begun"):
+        with pytest.raises((BusyError, LostError)):
             client.anonymize([photo_file], steps=1)
-        # Nobody tells the client; without a deadline it would wait for ever.
-        with pytest.raises(DeadlineError):
+        # Nobody tells the client if the server goes on; without a deadline it would wait long.
+        with pytest.raises((DeadlineError, LostError)):
             job.result(20)

@@ -107,6 +107,13 @@ def _until_stopped(server: Any, stopping: threading.Event, asked: list[int]) -> 
                 f"The server ended by itself with code {code}, and said: "
                 f"{server.said() or 'nothing'}; start it again."
             )
+        if server.lost:
+            server.kill()
+            raise ServerError(
+                "The server's model does not answer any more: its process was ended, perhaps for "
+                "lack of memory, or hangs; start it again, with more memory or fewer slots if it "
+                "ran out."
+            )
     _say("no new work; waiting for the cases in work (Ctrl-C again: end at once).")
     drained: list[bool] = []
     draining = threading.Thread(target=lambda: drained.append(server.stop()), daemon=True)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +24,9 @@ from vera.launch.options import ServeOptions
 from vera.launch.ports import Ports, bracketed, choose_ports
 from vera.launch.program import Program, find_program
 from vera.launch.repository import check_repository
+from vera.launch.watch import Watch, describes_itself
 from vera.launch.workplace import CORE_BYTES, Workplace, prepare
+from vera.wire.tensors import MODEL
 
 _POLL_S = 0.05
 _DRAIN_POLL_S = 0.5
@@ -74,6 +77,7 @@ class RunningServer:
             target=self._read, args=(log,), name="vera-serve-log", daemon=True
         )
         self._ended = threading.Event()
+        self._watch: Watch | None = None
         self._reader.start()
         threading.Thread(target=self._keep_shut, name="vera-serve-memory", daemon=True).start()
 
@@ -102,6 +106,8 @@ class RunningServer:
         Returns:
             Whether no case was lost; else the server was killed after its time for draining.
         """
+        if self._watch is not None:
+            self._watch.close()
         if self._process.poll() is None:
             self._process.terminate()
         deadline = time.monotonic() + self._drain_seconds + kill_after_s
@@ -128,6 +134,15 @@ class RunningServer:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # its Python models as well
         self.wait(_KILL_AFTER_S)
+
+    def watch(self, watch: Watch) -> None:
+        """Have its model watched until it is stopped."""
+        self._watch = watch
+
+    @property
+    def lost(self) -> bool:
+        """Whether its model was found to answer no more, although the server still runs."""
+        return self._watch is not None and self._watch.lost.is_set()
 
     def said(self) -> str:
         """What its log says went wrong, or its last lines, in one line."""
@@ -202,6 +217,8 @@ def start(
     except BaseException:
         server.kill()
         raise
+    if (repository / MODEL).is_dir():  # else there are only engines in it
+        server.watch(Watch(partial(describes_itself, server.urls.http)))
     return server
 
 
