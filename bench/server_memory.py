@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import vera
+from vera.benchmark.memory import children
 from vera.errors import CancelledError, DeadlineError
 from vera.launch.options import ServeOptions
 from vera.launch.server import start
@@ -70,11 +71,9 @@ def resident(process: int) -> float:
 
 def model_of(server: int) -> int:
     """The process of a server in which the model of the cases runs; each engine has one, too."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # of a process that has just ended
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == server and b"/anonymize/" in (folder / "cmdline").read_bytes():
-                return int(folder.name)
+    for child in children(server):
+        if b"/anonymize/" in Path("/proc", str(child), "cmdline").read_bytes():
+            return child
     sys.exit("The server has no model 'anonymize'; look at its log with vera serve.")
 
 

@@ -3,9 +3,11 @@
 As a program it hands one photograph to a server and prints each stage that it is told.
 """
 
+import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -38,6 +40,16 @@ class Ended:
 def vera_command(*arguments: object) -> Program:
     """``vera`` with these arguments."""
     return _started(sys.executable, "-m", "vera", *arguments)
+
+
+def told_when_ready(serving: Program, file: Path, seconds: float = _END_S) -> dict[str, Any]:
+    """What ``vera serve`` writes into its ``--ready-file``."""
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        assert serving.poll() is None, serving.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return json.loads(file.read_text())
 
 
 def begun(url: str, photo: Path, **options: Any) -> Program:

@@ -46,6 +46,17 @@ def site(interpreter: Path) -> Path:
     return Path(_told(interpreter, "import sysconfig; print(sysconfig.get_path('purelib'))"))
 
 
+def models_of(server: int) -> list[int]:
+    """The processes in which the Python models of a tritonserver run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # of a process that has just ended
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            if int(rest.split()[1]) == server and name.startswith("triton_python"):
+                found.append(int(stat.parent.name))
+    return found
+
+
 class RealTriton:
     """One running server; use as a context manager, or call ``stop``."""
 
@@ -144,13 +155,7 @@ class RealTriton:
 
     def model_processes(self) -> list[int]:
         """The processes in which its Python models run."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # of a process that has just ended
-                name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
-                if int(rest.split()[1]) == self.process.pid and name.startswith("triton_python"):
-                    found.append(int(stat.parent.name))
-        return found
+        return models_of(self.process.pid)
 
     def lines(self) -> str:
         """The log so far."""

@@ -1,10 +1,8 @@
 """``vera serve`` from start to end, with a program that behaves as tritonserver does."""
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import fake_tritonserver
 import pytest
+from client_program import told_when_ready, vera_command
 from small_repository import write_small_repository
 
 from vera.cli import main
@@ -68,24 +67,13 @@ class Serving:
 
     def __init__(self, repository: Path, triton: Path, folder: Path) -> None:
         self.ready = folder / "ready.json"
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "vera", "serve", str(repository), *PORTS),
-                *("--server", str(triton), "--ready-file", str(self.ready)),
-                *("--drain-seconds", "60"),
-            ],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        self.process = vera_command(
+            *("serve", repository, *PORTS, "--server", triton),
+            *("--ready-file", self.ready, "--drain-seconds", 60),
         )
 
     def until_ready(self) -> dict[str, str]:
-        deadline = time.monotonic() + 30
-        while not self.ready.exists() and self.process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        return json.loads(self.ready.read_text())
+        return told_when_ready(self.process, self.ready, 30)
 
     def end(self, *signals: signal.Signals) -> tuple[int, str, str]:
         for number in signals:

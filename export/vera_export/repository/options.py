@@ -59,13 +59,9 @@ class RepositoryOptions:
         if self.backend == "tensorrt" and self.device != "gpu":
             raise UsageError("TensorRT runs on a GPU only, got --device cpu; pass --device gpu.")
         limits = {name: getattr(self.limits, name) for name in Limits.__dataclass_fields__}
-        numbers = {"queue": self.queue}
-        numbers |= {name: 1 if value is None else value for name, value in self._chosen.items()}
-        for name, value in {**numbers, **limits, "progress_every": self.progress_every}.items():
+        numbers = {"queue": self.queue, **limits, "progress_every": self.progress_every}
+        left = {"slots": self.slots, "threads": self.threads}  # None: to the server
+        numbers |= {name: value for name, value in left.items() if value is not None}
+        for name, value in numbers.items():
             if not value >= 1:
                 raise UsageError(f"{name} of a repository must be at least 1, got {value}.")
-
-    @property
-    def _chosen(self) -> dict[str, int | None]:
-        """Numbers that may be left to the server."""
-        return {"slots": self.slots, "threads": self.threads}

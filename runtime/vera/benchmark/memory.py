@@ -46,7 +46,7 @@ def memory(server_pid: int | None = None, proc: Path = Path("/proc")) -> Memory:
         return Memory(peak)
     try:
         sizes = [_sizes(proc / str(server_pid))]
-        for child in _children(server_pid, proc):
+        for child in children(server_pid, proc):
             with suppress(*_GONE):
                 sizes.append(_sizes(proc / str(child)))
     except OSError as error:
@@ -58,14 +58,14 @@ def memory(server_pid: int | None = None, proc: Path = Path("/proc")) -> Memory:
     return Memory(peak, now, most, len(sizes))
 
 
-def _children(pid: int, proc: Path) -> list[int]:
+def children(pid: int, proc: Path = Path("/proc")) -> list[int]:
     """The processes that a process started, and those that they started."""
     found = []
     for task in sorted((proc / str(pid) / "task").iterdir()):
         for child in map(int, _started(task)):
             found.append(child)
             with suppress(*_GONE):
-                found += _children(child, proc)
+                found += children(child, proc)
     return found
 
 

@@ -1,24 +1,12 @@
 """Whether a server that was told to end still has cases in work."""
 
 import re
-import urllib.error
-import urllib.request
 
 # Gauges of the model, which Triton goes on telling until its last model is gone (measured with
 # 2.51): cases in work, and cases that were taken and wait.
 WORK = ("vera_active_slots", "vera_queue_length")
 
 _VALUE = re.compile(rf"^(?:{'|'.join(WORK)})(?:{{[^}}]*}})? (\S+)$", re.MULTILINE)
-
-
-def fetch(url: str) -> bytes | None:
-    """The body of a good answer, else None; no proxy is asked, the server is on this machine."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5) as answer:
-            return bytes(answer.read())
-    except (OSError, urllib.error.URLError):
-        return None
 
 
 def cases_left(metrics: bytes | None) -> int | None:

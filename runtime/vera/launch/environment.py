@@ -20,14 +20,8 @@ PASSED = frozenset(
         *("CUDA_CACHE_PATH", "CUDA_CACHE_DISABLE", "CUDA_CACHE_MAXSIZE"),
         *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE"),
         # Threads, and where they and the heap lie.
-        # NumPy's own are not needed: those of NumPy 1.26 wait by yielding, 7 % of two busy cores.
-        *(
-            "OPENBLAS_NUM_THREADS",
-            "OMP_NUM_THREADS",
-            "OMP_PROC_BIND",
-            "OMP_PLACES",
-            "OMP_WAIT_POLICY",
-        ),
+        *("OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY"),
+        "OPENBLAS_NUM_THREADS",
         *("GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT", "KMP_AFFINITY", "KMP_BLOCKTIME"),
         *("MALLOC_ARENA_MAX", "MALLOC_CONF", "TCMALLOC_RELEASE_RATE", "GLIBC_TUNABLES"),
         # Sites that allow certified cryptography only.
@@ -51,6 +45,7 @@ def server_environment(
     if program.kind == "container":
         return dict(given)
     found = {name: value for name, value in given.items() if name in PASSED}
+    # NumPy's own are not needed: those of NumPy 1.26 wait by yielding, 7 % of two busy cores.
     found.setdefault("OPENBLAS_NUM_THREADS", "1")
     if program.interpreter is None:
         return found

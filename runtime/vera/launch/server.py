@@ -18,7 +18,8 @@ from typing import Self
 
 from vera.errors import CancelledError, ServerError
 from vera.launch import memory
-from vera.launch.drain import cases_left, fetch
+from vera.launch.drain import cases_left
+from vera.launch.fetch import fetch
 from vera.launch.log import reason
 from vera.launch.options import ServeOptions
 from vera.launch.ports import Ports, bracketed, choose_ports
@@ -135,9 +136,9 @@ class RunningServer:
                 os.killpg(self._process.pid, signal.SIGKILL)  # its Python models as well
         self.wait(_KILL_AFTER_S)
 
-    def watch(self, watch: Watch) -> None:
-        """Have its model watched until it is stopped."""
-        self._watch = watch
+    def watch_model(self) -> None:
+        """From now on, until it is stopped, find out whether its model answers; see `lost`."""
+        self._watch = Watch(partial(describes_itself, self.urls.http))
 
     @property
     def lost(self) -> bool:
@@ -218,7 +219,7 @@ def start(
         server.kill()
         raise
     if (repository / MODEL).is_dir():  # else there are only engines in it
-        server.watch(Watch(partial(describes_itself, server.urls.http)))
+        server.watch_model()
     return server
 
 

@@ -5,12 +5,11 @@ memory or by a crash, and does not start it again.
 """
 
 import threading
-import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
 
 from vera.client import http_messages
 from vera.errors import VeraError
+from vera.launch.fetch import fetch
 from vera.wire.event import Described
 from vera.wire.request import WireRequest, to_tensors
 
@@ -60,16 +59,12 @@ class Watch:
 def describes_itself(http: str, *, patience_s: float = _PATIENCE_S) -> bool:
     """Whether the model ``anonymize`` of the server at ``http`` says what it is.
 
-    No slot is taken for it. No proxy is asked: the server is on this machine.
+    No slot is taken for it.
     """
     body = http_messages.body(to_tensors(WireRequest(task="describe", base64=True)))
-    asked = urllib.request.Request(http + http_messages.PATH, body)
-    asked.add_header("Content-Type", "application/json")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    answer = fetch(http + http_messages.PATH, body, patience_s=patience_s, most_bytes=_MOST_BYTES)
     try:
-        with opener.open(asked, timeout=patience_s) as answer:
-            lines = http_messages.Lines(_MOST_BYTES)
-            events = map(http_messages.event_of, lines.feed(answer.read(_MOST_BYTES)))
-            return any(isinstance(event, Described) for event in events)
-    except (OSError, HTTPException, VeraError):
+        lines = http_messages.Lines(_MOST_BYTES).feed(answer or b"")
+        return any(isinstance(http_messages.event_of(line), Described) for line in lines)
+    except VeraError:
         return False

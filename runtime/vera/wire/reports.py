@@ -1,6 +1,6 @@
 """A report rebuilt from its JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vera.errors import ServerError
@@ -15,8 +15,7 @@ from vera.report import (
     PhotoReport,
     SeamReport,
 )
-
-_Build = Callable[[Any], Any]
+from vera.wire.built import built
 
 
 def report_of(told: Mapping[str, Any]) -> PhotoReport:
@@ -31,14 +30,14 @@ def report_of(told: Mapping[str, Any]) -> PhotoReport:
         ServerError: It is none of this version.
     """
     try:
-        report: PhotoReport = _built(
+        report: PhotoReport = built(
             PhotoReport,
             told,
-            bundle=lambda b: _built(BundleReport, b),
-            kept=lambda k: _built(KeptReport, k, outline=_tuples),
+            bundle=lambda b: built(BundleReport, b),
+            kept=lambda k: built(KeptReport, k, outline=_tuples),
             faces=lambda faces: tuple(map(_face, faces)),
             settings=lambda s: {name: _tuples(value) for name, value in s.items()},
-            inversion=lambda i: _built(InversionReport, i),
+            inversion=lambda i: built(InversionReport, i),
             keep=_tuples,
             pair_cosines=_tuples,
             pair_cosines_generated=_tuples,
@@ -53,27 +52,16 @@ def report_of(told: Mapping[str, Any]) -> PhotoReport:
 
 
 def _face(told: Mapping[str, Any]) -> FaceReport:
-    face: FaceReport = _built(
+    face: FaceReport = built(
         FaceReport,
         told,
         box=_tuples,
-        judges=lambda judges: tuple(_built(JudgeReport, judge) for judge in judges),
-        coverage=lambda c: _built(CoverageReport, c),
-        seam=lambda s: _built(SeamReport, s),
-        change=lambda c: _built(AttributeChange, c),
+        judges=lambda judges: tuple(built(JudgeReport, judge) for judge in judges),
+        coverage=lambda c: built(CoverageReport, c),
+        seam=lambda s: built(SeamReport, s),
+        change=lambda c: built(AttributeChange, c),
     )
     return face
-
-
-def _built(kind: type[Any], told: Mapping[str, Any], **parts: _Build) -> Any:
-    """An instance of the dataclass ``kind``, ``parts`` built by their functions unless null."""
-    return kind(
-        **{
-            name: parts[name](value) if name in parts and value is not None else value
-            for name, value in told.items()
-            if name in kind.__dataclass_fields__
-        }
-    )
 
 
 def _tuples(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from vera.contract import CONTRACT_VERSION
 from vera.errors import ServerError
+from vera.wire.built import built
 from vera.wire.tensors import PROTOCOL
 
 
@@ -93,11 +94,9 @@ class ServerContract:
             ServerError: It is none.
         """
         try:
-            known = {k: v for k, v in told.items() if k in cls.__dataclass_fields__}
-            limits = {k: v for k, v in told["limits"].items() if k in Limits.__dataclass_fields__}
-            served = ServedBundle.__dataclass_fields__
-            bundle = ServedBundle(**{k: v for k, v in told["bundle"].items() if k in served})
-            return cls(**{**known, "bundle": bundle, "limits": Limits(**limits)})
+            bundle, limits = built(ServedBundle, told["bundle"]), built(Limits, told["limits"])
+            contract: Self = built(cls, {**told, "bundle": bundle, "limits": limits})
+            return contract
         except (KeyError, TypeError, AttributeError) as error:
             raise ServerError(
                 "The server describes itself in a way that is not understood; update the older of "
